@@ -1,0 +1,1 @@
+"""The compiled packet path; private, installed as tunnel._fastpath."""

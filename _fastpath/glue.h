@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Small things that Cython cannot say about C11 atomics.
+ */
+#ifndef TUNNEL_GLUE_H
+#define TUNNEL_GLUE_H
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+static inline void add_relaxed(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline uint32_t take_bits(_Atomic uint32_t *bits)
+{
+    return atomic_exchange(bits, 0);
+}
+
+/* Lowers the event descriptor before looking, so that nothing is missed. */
+static inline void acknowledge(struct engine *e)
+{
+    uint64_t n;
+
+    while (read(e->event_fd, &n, sizeof n) < 0 && errno == EINTR)
+        ;
+    atomic_store(&e->event_signalled, false);
+}
+
+#endif

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The packet path's record of a peer, its keypairs and the receiver index table.
+ *
+ * Who writes what: the worker that owns a direction writes that direction's facts;
+ * the control thread writes keypairs, configuration and the facts of handshake
+ * messages.  All shared fields are atomics; nothing here takes a lock.
+ */
+#ifndef TUNNEL_PATH_H
+#define TUNNEL_PATH_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "epoch.h"
+#include "packet.h"
+#include "replay.h"
+
+#define REKEY_AFTER_MESSAGES (1ULL << 60)
+#define REJECT_AFTER_MESSAGES (UINT64_MAX - (1ULL << 13))
+#define MAX_STAGED_PACKETS 128
+#define MAX_STAGED_BYTES (64u << 20) /* all peers together */
+
+/* PathEvent in pump.pyi has the same numbers. */
+enum path_event {
+    EVENT_NEEDS_SESSION = 1,
+    EVENT_REKEY = 2,
+    EVENT_LAST_MINUTE = 4,
+    EVENT_UNANSWERED = 8,
+    EVENT_UNREPLIED = 16,
+    EVENT_CONFIRMED = 32,
+    EVENT_ROAMED = 64,
+};
+
+/* What the control thread asks of the worker that owns the outbound direction. */
+enum path_command {
+    COMMAND_FLUSH = 1,
+    COMMAND_KEEPALIVE = 2,
+    COMMAND_PURGE = 4,
+    COMMAND_RUNNING = 1 << 30, /* keeps the path from being freed meanwhile */
+};
+
+/* Where a peer is, and our address that it last talked to (sticky source, R62).
+ * family and source_family are 0 (unknown), 4 or 6; unused bytes are zero, so
+ * that endpoints compare with memcmp. */
+struct endpoint {
+    uint8_t address[16];
+    uint8_t source[16];
+    uint32_t scope_id;
+    uint32_t source_ifindex;
+    uint16_t port; /* host order */
+    uint8_t family;
+    uint8_t source_family;
+};
+
+struct path;
+
+/* One session.  Lives in undumpable memory, wiped when freed. */
+struct keypair {
+    uint8_t send_key[32];
+    uint8_t receive_key[32];
+    struct path *path;
+    uint64_t created;
+    uint32_t local_index;
+    uint32_t remote_index;
+    bool initiator;
+    _Atomic bool sending_invalid;
+    _Atomic bool awaiting_confirmation;
+    _Atomic bool dropped; /* by the control thread: not for `sending` any more */
+    _Atomic bool last_minute_asked;
+    _Atomic uint64_t send_counter;
+    _Atomic uint64_t rekey_asked; /* when; 0 never */
+    struct retired retired;
+    struct replay_window window;  /* owned by the inbound worker */
+};
+
+struct staged {
+    struct staged *next;
+    uint32_t length;
+    uint8_t slot[]; /* geometry of packet.h */
+};
+
+struct path {
+    _Atomic(struct keypair *) sending;
+    _Atomic(struct keypair *) next; /* becomes `sending` with its first data (R21) */
+
+    /* seqlock; writers take it by making the sequence odd */
+    _Atomic uint32_t endpoint_sequence;
+    struct endpoint endpoint;
+
+    _Atomic uint64_t unanswered_since;
+    _Atomic uint64_t unreplied_since;
+    _Atomic uint64_t last_sent;
+    _Atomic uint64_t last_received;
+    _Atomic uint64_t rx_bytes;
+    _Atomic uint64_t tx_bytes;
+    _Atomic bool unreplied_again;
+    _Atomic bool dead;
+
+    /* events to the control thread: in the stack while events != 0 */
+    _Atomic uint32_t events;
+    _Atomic uint32_t quiet; /* UNANSWERED/UNREPLIED already told, not re-armed */
+    struct path *event_next;
+    /* commands to the worker: in the stack while commands != 0 */
+    _Atomic uint32_t commands;
+    struct path *command_next;
+
+    /* packets that wait for a session; owned by the outbound worker */
+    struct staged *staged_first, *staged_last;
+    _Atomic uint32_t staged_count;
+    uint64_t asked_for_session; /* when NEEDS_SESSION was last posted */
+
+    void *owner; /* the Python object, borrowed */
+    struct retired retired;
+};
+
+/* Saturating: the control thread's clock may be ahead of the batch's (R40). */
+static inline uint64_t keypair_age(const struct keypair *k, uint64_t now)
+{
+    return now > k->created ? now - k->created : 0;
+}
+
+/* ---- endpoint */
+
+bool endpoint_read(struct path *p, struct endpoint *out); /* false: none known */
+void endpoint_write(struct path *p, const struct endpoint *e);
+void endpoint_clear_source(struct path *p);
+
+/* ---- intrusive stacks: any number of pushers, one taker of everything */
+
+struct path_stack {
+    _Atomic(struct path *) top;
+};
+
+/* Returns true when the stack was empty: the taker may need a wake-up. */
+bool events_push(struct path_stack *s, struct path *p, uint32_t bits);
+bool commands_push(struct path_stack *s, struct path *p, uint32_t bits);
+struct path *stack_take(struct path_stack *s);
+/* The taker's side of a command: the bits to run, then the end of it. */
+uint32_t command_begin(struct path *p);
+void command_end(struct path_stack *s, struct path *p);
+/* After the workers have ended: forgets everything. */
+void events_clear(struct path_stack *s);
+void commands_clear(struct path_stack *s);
+
+/* ---- life */
+
+struct path *path_new(void *owner);
+int path_release(void *path); /* for epoch_retire */
+
+/* ---- facts; `told` is set when an edge event is due */
+
+static inline uint32_t path_sent(struct path *p, uint64_t now, bool data)
+{
+    uint32_t due = 0;
+
+    atomic_store_explicit(&p->last_sent, now, memory_order_relaxed);
+    atomic_store_explicit(&p->unreplied_since, 0, memory_order_relaxed);
+    if (data && !atomic_load_explicit(&p->unanswered_since, memory_order_relaxed)) {
+        atomic_store(&p->unanswered_since, now);
+        if (!(atomic_fetch_or(&p->quiet, EVENT_UNANSWERED) & EVENT_UNANSWERED))
+            due = EVENT_UNANSWERED;
+    }
+    return due;
+}
+
+static inline void path_received(struct path *p, uint64_t now)
+{
+    atomic_store_explicit(&p->last_received, now, memory_order_relaxed);
+    if (atomic_load_explicit(&p->unanswered_since, memory_order_relaxed))
+        atomic_store(&p->unanswered_since, 0);
+}
+
+static inline uint32_t path_received_data(struct path *p, uint64_t now)
+{
+    if (atomic_load_explicit(&p->unreplied_since, memory_order_relaxed)) {
+        atomic_store_explicit(&p->unreplied_again, true, memory_order_relaxed);
+        return 0;
+    }
+    atomic_store(&p->unreplied_since, now);
+    if (atomic_fetch_or(&p->quiet, EVENT_UNREPLIED) & EVENT_UNREPLIED)
+        return 0;
+    return EVENT_UNREPLIED;
+}
+
+/* `*fact` when it is set; otherwise re-arms `event` and looks again. */
+uint64_t path_rearm(struct path *p, _Atomic uint64_t *fact, uint32_t event);
+
+/* ---- which keypair sends */
+
+/* Control thread: NULL for none. A younger keypair that waits stays waiting. */
+void path_send_with(struct path *p, struct keypair *k);
+/* Control thread, before the keypair is retired. */
+void path_send_without(struct path *p, struct keypair *k);
+/* Inbound worker: the first data under a keypair that waited. */
+void path_confirm(struct path *p, struct keypair *k);
+
+/* ---- staging (outbound worker) */
+
+/* Copies the packet to the end; drops the oldest beyond 128.  Returns the reason
+ * of the drop that happened (to the oldest or to this one), or DROP_NONE. */
+enum drop_reason path_stage(struct path *p, _Atomic uint64_t *budget,
+                            const uint8_t *packet, uint32_t length);
+struct staged *path_unstage(struct path *p, _Atomic uint64_t *budget);
+uint32_t path_purge(struct path *p, _Atomic uint64_t *budget); /* how many */
+
+/* ---- keypairs and the receiver index table (R9, R10) */
+
+struct index_slots {
+    struct retired retired;
+    size_t mask;
+    _Atomic(struct keypair *) slot[];
+};
+
+/* Open addressing on the random index itself.  One writer (the control thread);
+ * readers load `slots` once per batch. */
+struct index_table {
+    _Atomic(struct index_slots *) slots;
+    size_t live, used; /* used counts tombstones */
+};
+
+struct keypair *keypair_new(void); /* zeroed; NULL without memory */
+int keypair_release(void *keypair);
+
+int index_init(struct index_table *t);
+int index_insert(struct index_table *t, struct epoch *e, struct keypair *k);
+void index_remove(struct index_table *t, struct keypair *k);
+void index_finish(struct index_table *t); /* also releases the keypairs in it */
+
+extern struct keypair index_tombstone;
+
+static inline struct keypair *index_lookup(struct index_table *t, uint32_t index)
+{
+    struct index_slots *s = atomic_load_explicit(&t->slots, memory_order_acquire);
+
+    for (size_t i = index & s->mask;; i = (i + 1) & s->mask) {
+        struct keypair *k = atomic_load_explicit(&s->slot[i], memory_order_acquire);
+        if (!k)
+            return NULL;
+        if (k != &index_tombstone && k->local_index == index)
+            return k;
+    }
+}
+
+#endif

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: MIT
+# Part of pump.pyx: one peer and its keypairs as the control thread handles them.
+
+# ---- endpoints in Python form: (address, port, scope id), (address, ifindex)
+
+cdef int put_endpoint(endpoint *e, object where) except -1:
+    memset(e, 0, sizeof(endpoint))
+    if where is None:
+        return 0
+    cdef bytes address = where[0]
+    if len(address) not in (4, 16):
+        raise ValueError(f"endpoint: address has {len(address)} bytes, not 4 or 16")
+    memcpy(e.address, PyBytes_AS_STRING(address), len(address))
+    e.family = 4 if len(address) == 4 else 6
+    e.port = where[1]
+    e.scope_id = where[2]
+    return 0
+
+
+cdef int put_source(endpoint *e, object source) except -1:
+    if source is None:
+        return 0
+    cdef bytes address = source[0]
+    if len(address) not in (4, 16):
+        raise ValueError(f"source: address has {len(address)} bytes, not 4 or 16")
+    memcpy(e.source, PyBytes_AS_STRING(address), len(address))
+    e.source_family = 4 if len(address) == 4 else 6
+    e.source_ifindex = source[1]
+    return 0
+
+
+cdef object get_endpoint(endpoint *e):
+    if not e.family:
+        return None
+    return (e.address[:4 if e.family == 4 else 16], e.port, e.scope_id)
+
+
+cdef object get_source(endpoint *e):
+    if not e.source_family:
+        return None
+    return (e.source[:4 if e.source_family == 4 else 16], e.source_ifindex)
+
+
+cdef class Keypair:
+    """One session's keys; made by `Path.add_keypair`, inert once dropped."""
+
+    cdef keypair *k
+    cdef readonly unsigned int local_index
+    cdef readonly unsigned int remote_index
+    cdef readonly unsigned long long created
+    cdef readonly bint initiator
+
+    def __repr__(self):
+        return f"<Keypair {self.local_index:08x}>"
+
+    @property
+    def send_counter(self):
+        return self.k.send_counter if self.k else 0
+
+    @property
+    def confirmed(self):
+        return self.k != NULL and not self.k.awaiting_confirmation
+
+    def set_send_counter(self, unsigned long long value):
+        if self.k:
+            self.k.send_counter = value
+
+    def invalidate_sending(self):
+        if self.k:
+            self.k.sending_invalid = True
+
+
+cdef class Path:
+    """The packet path's record of one peer; see pump.pyi. Control thread only."""
+
+    cdef path *p
+    cdef Pump pump
+    cdef public object token
+    cdef set keypairs
+
+    @property
+    def unanswered_since(self):
+        return self.p.unanswered_since if self.p else 0
+
+    @property
+    def unreplied_since(self):
+        return self.p.unreplied_since if self.p else 0
+
+    @property
+    def unreplied_again(self):
+        return self.p != NULL and self.p.unreplied_again
+
+    @property
+    def last_sent(self):
+        return self.p.last_sent if self.p else 0
+
+    @property
+    def last_received(self):
+        return self.p.last_received if self.p else 0
+
+    @property
+    def rx_bytes(self):
+        return self.p.rx_bytes if self.p else 0
+
+    @property
+    def tx_bytes(self):
+        return self.p.tx_bytes if self.p else 0
+
+    @property
+    def staged(self):
+        return self.p.staged_count if self.p else 0
+
+    @property
+    def endpoint(self):
+        cdef endpoint e
+        if not self.p or not endpoint_read(self.p, &e):
+            return None
+        return get_endpoint(&e)
+
+    @property
+    def source(self):
+        cdef endpoint e
+        if not self.p or not endpoint_read(self.p, &e):
+            return None
+        return get_source(&e)
+
+    def set_endpoint(self, where):
+        cdef endpoint e
+        put_endpoint(&e, where)
+        if self.p:
+            endpoint_write(self.p, &e)
+
+    def clear_source(self):
+        if self.p:
+            endpoint_clear_source(self.p)
+
+    def note_sent(self, unsigned long long now, unsigned long long size):
+        if self.p:
+            path_sent(self.p, now, False)
+            add_relaxed(&self.p.tx_bytes, size)
+
+    def note_received(self, unsigned long long now, unsigned long long size, where,
+                      source):
+        cdef endpoint e
+        put_endpoint(&e, where)
+        put_source(&e, source)
+        if not self.p:
+            return
+        path_received(self.p, now)
+        add_relaxed(&self.p.rx_bytes, size)
+        if e.family:
+            endpoint_write(self.p, &e)
+
+    def check_unanswered(self):
+        if not self.p:
+            return 0
+        return path_rearm(self.p, &self.p.unanswered_since, EVENT_UNANSWERED)
+
+    def clear_unanswered(self):
+        if self.p:
+            self.p.unanswered_since = 0
+            path_rearm(self.p, &self.p.unanswered_since, EVENT_UNANSWERED)
+
+    def check_unreplied(self):
+        if not self.p:
+            return 0, False
+        since = path_rearm(self.p, &self.p.unreplied_since, EVENT_UNREPLIED)
+        return since, self.p.unreplied_again
+
+    def clear_unreplied(self):
+        if self.p:
+            self.p.unreplied_since = 0
+            path_rearm(self.p, &self.p.unreplied_since, EVENT_UNREPLIED)
+
+    def clear_unreplied_again(self):
+        if self.p:
+            self.p.unreplied_again = False
+
+    def add_keypair(self, unsigned int local_index, unsigned int remote_index,
+                    bytes send_key, bytes receive_key, *, unsigned long long created,
+                    bint initiator, bint await_confirmation):
+        if len(send_key) != 32 or len(receive_key) != 32:
+            raise ValueError("send_key, receive_key: must be 32 bytes each")
+        if not self.p:
+            raise RuntimeError("the peer was removed")
+        cdef keypair *k = keypair_new()
+        if not k:
+            raise MemoryError
+        memcpy(k.send_key, PyBytes_AS_STRING(send_key), 32)
+        memcpy(k.receive_key, PyBytes_AS_STRING(receive_key), 32)
+        k.path = self.p
+        k.created = created
+        k.local_index = local_index
+        k.remote_index = remote_index
+        k.initiator = initiator
+        k.awaiting_confirmation = await_confirmation
+        replay_init(&k.window)
+        if index_insert(&self.pump.e.index, &self.pump.e.epoch, k):
+            keypair_release(k)
+            raise MemoryError
+        if await_confirmation:
+            self.p.next = k
+        cdef Keypair handle = Keypair.__new__(Keypair)
+        handle.k = k
+        handle.local_index = local_index
+        handle.remote_index = remote_index
+        handle.created = created
+        handle.initiator = initiator
+        self.keypairs.add(handle)
+        return handle
+
+    def use_for_sending(self, Keypair which):
+        if self.p:
+            path_send_with(self.p, which.k if which is not None else NULL)
+
+    def drop_keypair(self, Keypair which):
+        if not self.p or not which.k or which not in self.keypairs:
+            return
+        self.keypairs.discard(which)
+        path_send_without(self.p, which.k)
+        index_remove(&self.pump.e.index, which.k)
+        epoch_retire(&self.pump.e.epoch, &which.k.retired, which.k, keypair_release)
+        which.k = NULL
+
+    def flush(self, *, bint keepalive):
+        self.command(COMMAND_FLUSH | (COMMAND_KEEPALIVE if keepalive else 0))
+
+    def purge_staged(self):
+        self.command(COMMAND_PURGE)
+
+    cdef void command(self, uint32_t bits):
+        if self.p and commands_push(&self.pump.e.commands, self.p, bits):
+            engine_wake(self.pump.e)
+
+    cdef void forget(self):
+        cdef Keypair handle
+        for handle in self.keypairs:
+            handle.k = NULL
+        self.keypairs.clear()
+        self.p = NULL

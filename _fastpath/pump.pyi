@@ -1,0 +1,201 @@
+"""Types of the packet pump (see pump.pyx for the packet's way through it)."""
+
+from collections.abc import Mapping
+from enum import IntFlag
+from typing import Self
+
+PackedAddress = bytes  # 4 bytes IPv4 or 16 bytes IPv6, network order
+
+class PathEvent(IntFlag):
+    """What the pump tells the control plane about one peer."""
+
+    NEEDS_SESSION = 1  # packets wait and there is no keypair to send with
+    REKEY = 2  # R25: sent with a keypair that is old (initiator) or worn
+    LAST_MINUTE = 4  # R26: received on a keypair older than 165 s (initiator)
+    UNANSWERED = 8  # R33: first data sent since something arrived; see check_unanswered
+    UNREPLIED = 16  # R34: first data received since something was sent; check_unreplied
+    CONFIRMED = 32  # first data under a keypair added with await_confirmation (R21)
+    ROAMED = 64  # the endpoint moved to the source of an authenticated packet (R54)
+
+class Keypair:
+    """One session's keys in wiped, undumpable C memory. Made by `Path.add_keypair`."""
+
+    @property
+    def local_index(self) -> int: ...
+    @property
+    def remote_index(self) -> int: ...
+    @property
+    def created(self) -> int: ...  # ns, CLOCK_BOOTTIME
+    @property
+    def initiator(self) -> bool: ...
+    @property
+    def send_counter(self) -> int: ...  # next counter to be used
+    @property
+    def confirmed(self) -> bool: ...  # by data under it, or it needed none
+    def set_send_counter(self, value: int) -> None: ...  # tests only: R28, F50
+    def invalidate_sending(self) -> None: ...  # R67: receiving stays valid
+
+class Path:
+    """The packet path's record of one peer. Made by `Pump.add_peer`.
+
+    Times are ns on CLOCK_BOOTTIME, 0 is "never" or "nothing pending". An endpoint is
+    `(packed address, port, scope id)`, a source `(packed address, interface index)`.
+    """
+
+    token: object  # the owner's back reference; handed out with events
+
+    @property
+    def unanswered_since(self) -> int: ...
+    @property
+    def unreplied_since(self) -> int: ...
+    @property
+    def unreplied_again(self) -> bool: ...  # more data came after unreplied_since
+    @property
+    def last_sent(self) -> int: ...  # authenticated packet of any kind
+    @property
+    def last_received(self) -> int: ...
+    @property
+    def rx_bytes(self) -> int: ...
+    @property
+    def tx_bytes(self) -> int: ...
+    @property
+    def staged(self) -> int: ...  # packets waiting for a session
+    @property
+    def endpoint(self) -> tuple[PackedAddress, int, int] | None: ...
+    @property
+    def source(self) -> tuple[PackedAddress, int] | None: ...  # sticky source (R62)
+    def set_endpoint(self, endpoint: tuple[PackedAddress, int, int] | None) -> None: ...
+    def clear_source(self) -> None: ...  # R20
+    def note_sent(self, now: int, size: int) -> None:
+        """The control plane sent an authenticated packet of `size` bytes."""
+
+    def note_received(
+        self,
+        now: int,
+        size: int,
+        endpoint: tuple[PackedAddress, int, int] | None,
+        source: tuple[PackedAddress, int] | None,
+    ) -> None:
+        """The control plane received one; it moves the endpoint (R54)."""
+
+    def check_unanswered(self) -> int:
+        """`unanswered_since`; when that is 0, UNANSWERED is posted again next time."""
+
+    def clear_unanswered(self) -> None:
+        """The timer fired: the next data sent is the first again, and is posted."""
+
+    def check_unreplied(self) -> tuple[int, bool]:
+        """`(unreplied_since, unreplied_again)`; when 0, UNREPLIED is posted again."""
+
+    def clear_unreplied(self) -> None:
+        """The timer fired: the next data received is the first again."""
+
+    def clear_unreplied_again(self) -> None: ...
+    def add_keypair(
+        self,
+        local_index: int,
+        remote_index: int,
+        send_key: bytes,
+        receive_key: bytes,
+        *,
+        created: int,
+        initiator: bool,
+        await_confirmation: bool,
+    ) -> Keypair:
+        """Makes the keypair receivable at once. Sending needs `use_for_sending`; with
+        `await_confirmation` the first data under it is enough (R21), and is told."""
+
+    def use_for_sending(self, keypair: Keypair | None) -> None: ...
+    def drop_keypair(self, keypair: Keypair) -> None:
+        """Takes it out of the index table; memory is wiped once no worker reads it."""
+
+    def flush(self, *, keepalive: bool) -> None:
+        """Sends what is staged; if nothing, and `keepalive`, an empty packet (R37)."""
+
+    def purge_staged(self) -> None: ...
+
+class Handshake:
+    """A handshake message (type 1, 2 or 3; mac1 of 1 and 2 already checked)."""
+
+    data: bytes
+    endpoint: tuple[PackedAddress, int, int]
+    source: tuple[PackedAddress, int] | None
+
+class Transaction:
+    """Changes that take effect at one instant. Only one may be open."""
+
+    def insert_prefix(
+        self, address: PackedAddress, cidr: int, path: Path
+    ) -> Path | None:
+        """Masks host bits; returns the path that owned exactly this prefix before."""
+
+    def remove_prefix(self, address: PackedAddress, cidr: int) -> Path | None: ...
+    def set_sockets(
+        self,
+        ipv4: int,
+        ipv6: int,
+        *,
+        connected: tuple[PackedAddress, int, int] | None = None,
+    ) -> None:
+        """Descriptors (-1: none). The pump duplicates them. `connected`: `ipv4` is one
+        end of a socketpair and everything on it comes from this endpoint."""
+
+    def set_mtu(self, mtu: int) -> None: ...
+    def set_public_key(self, public_key: bytes | None) -> None:
+        """Static public key (for the mac1 check); None: no private key (R8)."""
+
+    def remove_peer(self, path: Path) -> None:
+        """At commit: dead, its staged packets dropped, memory freed after grace.
+        Its prefixes and keypairs must have been removed or dropped."""
+
+    def commit(self) -> int:
+        """Publishes one snapshot; returns its generation. A batch that is under way
+        ends with the one before: see `Pump.settle`."""
+
+    def abort(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Commits what is still open; aborts it when an exception passes."""
+
+class Pump:
+    """Worker thread(s) between one TUN descriptor and the UDP sockets."""
+
+    def __init__(
+        self,
+        tun_fd: int,
+        *,
+        rekey_after_time: int = ...,
+        reject_after_time: int = ...,
+        rekey_timeout: int = ...,
+        keepalive_timeout: int = ...,
+    ) -> None:
+        """`tun_fd` is duplicated; each packet on it has a 10 byte virtio header."""
+
+    @property
+    def event_fd(self) -> int: ...  # readable when there is something to drain
+    @property
+    def generation(self) -> int: ...
+    @property
+    def retired(self) -> int: ...  # objects that wait for a grace period
+    @property
+    def retired_snapshots(self) -> int: ...  # commits are held back beyond 32
+    @property
+    def failure(self) -> str: ...  # "" while well; e.g. "the TUN device is gone"
+    def start(self) -> None: ...
+    def stop(self) -> None:
+        """Ends the workers, frees everything; idempotent. Paths become inert."""
+
+    def add_peer(self, token: object) -> Path: ...
+    def begin(self) -> Transaction: ...
+    def drain(self) -> tuple[list[tuple[Path, PathEvent]], list[Handshake]]:
+        """Everything that happened since the last call; also reclaims memory."""
+
+    def settle(self) -> bool:
+        """Waits (a batch's time; at most 100 ms) until no worker uses anything older
+        than the last commit. False: a worker did not come round in time."""
+
+    @property
+    def handshakes_waiting(self) -> int: ...  # ring depth, for "under load" (of 4096)
+    def counters(self) -> Mapping[str, int]:
+        """`tun_read`, `tun_written`, `udp_received`, `udp_sent` packets, and one
+        `drop.<reason>` per DropReason, summed over workers."""

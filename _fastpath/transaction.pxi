@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+# Part of pump.pyx: changes that take effect at one instant.
+
+cdef int prefix_family(bytes address, unsigned int cidr) except -1:
+    if len(address) not in (4, 16):
+        raise ValueError(f"address: has {len(address)} bytes, not 4 or 16")
+    if cidr > 8 * len(address):
+        raise ValueError(f"cidr: {cidr} is more than {8 * len(address)}")
+    return 4 if len(address) == 4 else 6
+
+
+cdef const uint8_t *packed(bytes address):
+    return <const uint8_t *>PyBytes_AS_STRING(address)
+
+
+cdef object path_owner(void *value):
+    if value == NULL or (<path *>value).owner == NULL:
+        return None
+    return <object>(<path *>value).owner
+
+
+cdef class Transaction:
+    """Changes that take effect at one instant; see pump.pyi."""
+
+    cdef Pump pump
+    cdef snapshot *next
+    cdef list removed
+    cdef bint sockets_set
+
+    cdef int check(self) except -1:
+        if self.next == NULL:
+            raise RuntimeError("the transaction is over")
+        return 0
+
+    def insert_prefix(self, bytes address, unsigned int cidr, Path path):
+        cdef void *old = NULL
+        self.check()
+        family = prefix_family(address, cidr)
+        if path.p == NULL or path.pump is not self.pump:
+            raise ValueError("path: belongs to no peer of this pump")
+        if aip_insert(self.pump.table, family, packed(address), cidr, path.p, &old):
+            raise MemoryError
+        return path_owner(old)
+
+    def remove_prefix(self, bytes address, unsigned int cidr):
+        cdef void *old = NULL
+        self.check()
+        family = prefix_family(address, cidr)
+        if aip_remove(self.pump.table, family, packed(address), cidr, &old):
+            raise MemoryError
+        return path_owner(old)
+
+    def set_sockets(self, int ipv4, int ipv6, *, connected=None):
+        self.check()
+        cdef int four = os.dup(ipv4) if ipv4 >= 0 else -1
+        cdef int six = -1
+        try:
+            six = os.dup(ipv6) if ipv6 >= 0 else -1
+        except OSError:
+            if four >= 0:
+                os.close(four)
+            raise
+        self.close_new_sockets()
+        self.next.fd[0] = four
+        self.next.fd[1] = six
+        self.sockets_set = True
+        self.next.connected = connected is not None
+        put_endpoint(&self.next.far_end, connected)
+
+    def set_mtu(self, unsigned int mtu):
+        self.check()
+        self.next.mtu = mtu
+
+    def set_public_key(self, public_key):
+        self.check()
+        self.next.has_key = public_key is not None
+        memset(self.next.mac1_key, 0, 32)
+        if public_key is not None:
+            if len(public_key) != 32:
+                raise ValueError("public_key: must be 32 bytes")
+            mac1_key = blake2s(LABEL_MAC1 + public_key).digest()
+            memcpy(self.next.mac1_key, PyBytes_AS_STRING(mac1_key), 32)
+
+    def remove_peer(self, Path path):
+        self.check()
+        if path.p != NULL and path.pump is self.pump:
+            self.removed.append(path)
+
+    def commit(self):
+        cdef aip_garbage *garbage = NULL
+        cdef snapshot *old
+        cdef engine *e = self.pump.e
+        cdef Path path
+        self.check()
+        old = e.snapshot
+        self.next.generation = old.generation + 1
+        aip_commit(self.pump.table, &self.next.routes, &garbage)
+        old.garbage = garbage
+        old.owns_sockets = self.sockets_set  # else the next one has them
+        engine_publish(e, self.next)
+        self.next = NULL
+        self.pump.transaction = None
+        for path in self.removed:
+            self.pump.bury(path)
+        with nogil:
+            engine_hold_back(e)
+        return e.snapshot.generation
+
+    def abort(self):
+        if self.next == NULL:
+            return
+        aip_abort(self.pump.table)
+        self.close_new_sockets()
+        free(self.next)
+        self.next = NULL
+        self.pump.transaction = None
+
+    cdef void close_new_sockets(self):
+        if self.sockets_set:
+            for i in range(2):
+                if self.next.fd[i] >= 0:
+                    os.close(self.next.fd[i])
+        self.sockets_set = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None and self.next != NULL:
+            self.commit()
+        else:
+            self.abort()

@@ -1,0 +1,225 @@
+"""Two devices over 127.0.0.1: packets, and what changes do to them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from tunnel.errors import DeviceError
+from tunnel.protocol.primitives import PrivateKey
+from tunnel.state.model import PeerState, Secret, clamp
+
+from .rig import Running, connect, free_port, host, number_of, packet, ping
+
+STAMP = 0.05  # R11, R13: initiations closer together than 17 and 20 ms are refused
+
+
+def test_two_devices_exchange_packets() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        status = a.call(lambda e: e.device.status())
+        (peer,) = status.peers
+        assert peer.connected(time.time_ns())
+        assert peer.endpoint == (bytes([127, 0, 0, 1]), b.port, 0)
+        assert peer.rx_bytes > 0
+        assert peer.tx_bytes > 0
+        assert status.public_key == a.public
+        assert status.peer("peer2") == peer
+        assert a.secret.reveal().hex() not in repr(status)
+
+
+def test_f19_the_same_again_changes_nothing() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        before = a.call(lambda e: e.device.status())
+        assert a.change().empty
+        after = a.call(lambda e: e.device.status())
+        assert after.generation == before.generation
+        assert after.peers == before.peers
+        assert a.handshakes() == 1
+
+
+def test_no_packet_is_lost_while_everything_around_changes() -> None:
+    """Peers come and go, prefixes, keepalive, names and ports change: lost 0 of N."""
+    total = 4000
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b, number=total)
+        arrived: list[int] = []
+
+        def receive() -> None:
+            while len(arrived) < total:
+                arrived.append(number_of(b.packets.recv(2)))
+
+        def send() -> None:
+            for number in range(total):
+                a.packets.send(packet(1, 2, number))
+                if number % 20 == 0:
+                    time.sleep(0.005)
+
+        threads = [threading.Thread(target=t) for t in (receive, send)]
+        for thread in threads:
+            thread.start()
+        changes = _change_everything_around(a, b, threads[0])
+        for thread in threads:
+            thread.join()
+        assert len(arrived) - total == 0
+        assert set(arrived) == set(range(total))
+        assert changes > 20
+        assert a.handshakes() == 1
+
+
+def _change_everything_around(a: Running, b: Running, until: threading.Thread) -> int:
+    """How many changes were made before the thread ended."""
+    guest = PeerState(b"\7" * 32, allowed_ips=(host(77),))
+    changes = 0
+    while until.is_alive():
+        other = a.peer(b, allowed_ips=(host(2), host(100 + changes % 50)))
+        a.add(replace(other, keepalive=changes % 3, name=f"n{changes}"), guest)
+        a.remove(guest.public_key)
+        a.change(listen_port=free_port() if changes % 8 == 0 else a.port)
+        b.add(b.peer(a, keepalive=changes % 2))
+        changes += 4
+    return changes
+
+
+def test_r70_a_preshared_key_is_for_the_next_handshake() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        psk = Secret(os.urandom(32))
+        a.add(a.peer(b, preshared_key=psk))
+        ping(a, b, 2)
+        b.add(b.peer(a, preshared_key=psk))
+        ping(a, b, 3)
+        assert a.handshakes() == 1
+
+
+def test_r67_a_new_private_key_makes_a_new_session_within_a_second() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        a.secret = Secret(clamp(os.urandom(32)))
+        a.public = PrivateKey(a.secret.reveal()).public
+        b.change(peers={a.public: b.peer(a)})
+        plan = a.change(private_key=a.secret)
+        assert [action.session.value for action in plan.actions] == ["new handshake"]
+        ping(a, b, 2, timeout=1)
+        assert a.handshakes() == 2
+
+
+def test_r69_our_own_key_among_the_peers_is_ignored() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        plan = a.add(PeerState(a.public, allowed_ips=(host(2),)))
+        assert plan.empty
+        ping(a, b)
+
+
+def test_a_new_listen_port_is_bound_before_the_old_one_closes() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        old, new = a.port, free_port()
+        a.change(listen_port=new)
+        assert a.port == new
+        ping(a, b, 2)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", old))
+        assert b.call(lambda e: e.device.live(a.public).endpoint)[1] == new
+        assert a.handshakes() == 1
+
+
+def test_f46_a_taken_port_is_refused_and_nothing_has_changed() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        before, port = a.call(lambda e: e.device.observe()), a.port
+        with pytest.raises(DeviceError, match="bind UDP port") as caught:
+            a.change(listen_port=b.port, peers={})
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.EADDRINUSE
+        assert a.call(lambda e: e.device.observe()) is before
+        assert a.port == port
+        ping(a, b)
+
+
+def test_a_removed_peer_is_gone_and_can_come_back() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        kept = a.state.peers[b.public]
+        a.remove(b.public)
+        assert a.call(lambda e: e.device.node.indices) == 0
+        assert a.call(lambda e: e.device.live(b.public).endpoint) is None
+        time.sleep(STAMP)
+        a.add(kept)
+        ping(a, b, 2)
+
+
+def test_a_disabled_peer_is_only_written_down() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        a.add(a.peer(b, enabled=False))
+        assert a.call(lambda e: list(e.device.node.peers)) == []
+        (peer,) = a.call(lambda e: e.device.status().peers)
+        assert not peer.enabled
+        time.sleep(STAMP)
+        a.add(a.peer(b))
+        ping(a, b, 2)
+
+
+def test_a_configured_endpoint_does_not_undo_roaming() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        b.change(listen_port=free_port())
+        ping(b, a, 2)
+        moved = (bytes([127, 0, 0, 1]), b.port, 0)
+        assert a.call(lambda e: e.device.live(b.public).endpoint) == moved
+        before = a.state.peers[b.public]
+        assert before.endpoint != moved
+        a.add(replace(before, keepalive=25, name="other"))
+        assert a.call(lambda e: e.device.live(b.public).endpoint) == moved
+
+
+def test_r75_down_ends_sessions_and_up_uses_the_same_port() -> None:
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        port = a.port
+        a.call(lambda e: e.device.set_up(False))
+        assert a.call(lambda e: e.device.transport) is None
+        assert a.port == port
+        time.sleep(STAMP)
+        a.call(lambda e: e.device.set_up(True))
+        assert a.port == port
+        ping(a, b, 2)
+        assert a.handshakes() == 2
+
+
+def test_f11_without_its_interface_a_tunnel_ends_with_the_reason() -> None:
+    with Running(1) as a:
+        a.packets.close()
+        assert a.ended(1)
+        assert isinstance(a.failure, DeviceError)
+        assert "TUN" in str(a.failure)
+
+
+def test_f12_an_error_in_the_control_thread_ends_the_tunnel() -> None:
+    def boom() -> None:
+        raise ZeroDivisionError
+
+    with Running(1) as a:
+        a.call(lambda e: e.loop.call_later(1, boom))
+        assert a.ended(1)
+        assert isinstance(a.failure, DeviceError)
+        assert isinstance(a.failure.__cause__, ZeroDivisionError)

@@ -1,0 +1,35 @@
+"""Fixtures of the packet path's tests: kernels, and C compiled for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tunnel._fastpath import aead
+
+from .parts import Kernel, Parts
+
+
+@pytest.fixture(params=aead.kernels())
+def kernel_name(request: pytest.FixtureRequest) -> str:
+    """Each kernel that this CPU runs."""
+    return str(request.param)
+
+
+@pytest.fixture
+def kernel(kernel_name: str) -> Kernel:
+    return Kernel(kernel_name)
+
+
+@pytest.fixture(scope="session", params=["", "POLY1305_32"], ids=["wide", "narrow"])
+def parts(
+    request: pytest.FixtureRequest,
+    require_program: Callable[..., str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Parts:
+    """The scalar kernel taken apart, with either multiplication."""
+    gcc = require_program("gcc", "apt install gcc")
+    directory: Path = tmp_path_factory.mktemp("parts")
+    return Parts.build(gcc, directory, *filter(None, [request.param]))

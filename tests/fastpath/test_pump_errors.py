@@ -1,0 +1,103 @@
+"""Errors of the socket calls, injected: what they may cost, and that they end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+PROGRAM = r"""
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from fastpath.rig import Rig, ipv4
+got_out, got_in = [], []
+with Rig() as rig:
+    path, end, keypair = rig.session("10.0.0.2/32")
+    end.socket.settimeout(0.5)
+    rig.tun.settimeout(0.5)
+    for start in range(0, 200, 20):
+        for i in range(start, start + 20):
+            rig.write(ipv4("10.0.0.1", "10.0.0.2", bytes([i])))
+        try:
+            for i in range(start, start + 20):
+                got_out.append(end.receive()[1][20])
+        except TimeoutError:
+            pass
+    for i in range(50):
+        end.send(end.seal(ipv4("10.0.0.2", "10.0.0.1", bytes([i]))))
+        try:
+            got_in.append(rig.read()[20])
+        except TimeoutError:
+            pass
+    drops = {k: v for k, v in rig.pump.counters().items() if v and "drop" in k}
+print(json.dumps({"out": got_out, "in": got_in, "drops": drops}))
+"""
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("shim") / "shim.so"
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-O2", "-o", made, HERE / "shim.c", "-ldl"],
+        check=True,
+    )
+    return made
+
+
+def traffic(shim: Path, **settings: int) -> tuple[list[int], list[int], dict[str, int]]:
+    """200 packets out and 50 in; which arrived, and the drops that were counted."""
+    environment = {name.upper(): str(value) for name, value in settings.items()}
+    preload = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(shim)]))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(HERE.parent)],
+        env={**os.environ, **environment, "LD_PRELOAD": preload},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return found["out"], found["in"], found["drops"]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_r64_partial_sends_go_on_with_the_rest(shim: Path, most: int) -> None:
+    out, into, drops = traffic(shim, shim_send_most=most)
+    assert out == list(range(200))
+    assert into == list(range(50))
+    assert drops == {}
+
+
+@pytest.mark.parametrize("name", ["EAGAIN", "ENOBUFS", "EINTR", "ECONNREFUSED"])
+def test_f38_passing_errors_lose_nothing(shim: Path, name: str) -> None:
+    times = 2 if name == "ECONNREFUSED" else 5
+    code = getattr(errno, name)
+    out, into, drops = traffic(shim, shim_send_errno=code, shim_send_times=times)
+    assert out == list(range(200))
+    assert into == list(range(50))
+    assert drops == {}
+
+
+@pytest.mark.parametrize("name", ["EPERM", "EMSGSIZE", "EIO", "ENETUNREACH", "EINVAL"])
+def test_f38_other_errors_cost_one_packet_each(shim: Path, name: str) -> None:
+    code = getattr(errno, name)
+    out, into, drops = traffic(shim, shim_send_errno=code, shim_send_times=1)
+    assert out == sorted(out)
+    assert len(out) == 200 - drops["drop.tx_socket"]
+    assert len(out) > 100
+    assert into == list(range(50))
+
+
+@pytest.mark.parametrize("name", ["ECONNREFUSED", "ENETDOWN", "EINTR", "ENOMEM"])
+def test_f39_receiving_survives_errors(shim: Path, name: str) -> None:
+    out, into, drops = traffic(shim, shim_recv_errno=getattr(errno, name))
+    assert out == list(range(200))
+    assert into == list(range(50))
+    assert drops == {}

@@ -1,0 +1,1 @@
+"""Doors for programs: the WireGuard UAPI socket."""

@@ -1,0 +1,83 @@
+"""The other end of a UAPI socket: asks a running tunnel, ours or another engine's."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Self
+
+from tunnel.errors import NotPermitted, TunnelError, UapiError
+
+__all__ = ["UapiClient", "interfaces", "run_directory"]
+
+_TIMEOUT = 10.0
+
+
+def run_directory() -> Path:
+    """Where sockets are: `TUNNEL_RUN_DIR`, or the place `wg` looks in."""
+    return Path(os.environ.get("TUNNEL_RUN_DIR") or "/var/run/wireguard")
+
+
+def interfaces() -> list[str]:
+    """Names of the interfaces that have a socket, sorted."""
+    try:
+        return sorted(p.stem for p in run_directory().glob("*.sock"))
+    except PermissionError as error:
+        raise NotPermitted(f"cannot list {run_directory()}", hint="use sudo") from error
+
+
+class UapiClient:
+    """One connection; requests and answers are the text between the blank lines."""
+
+    def __init__(self, interface: str) -> None:
+        """Raises TunnelError when nobody answers, NotPermitted when we may not ask."""
+        self.interface = interface
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(_TIMEOUT)
+        try:
+            self._socket.connect(str(run_directory() / f"{interface}.sock"))
+        except PermissionError as error:
+            self._socket.close()
+            raise NotPermitted(
+                f"{interface}: its control socket belongs to another user",
+                hint="use sudo, or the user who started the tunnel",
+            ) from error
+        except OSError as error:
+            self._socket.close()
+            raise TunnelError(
+                f"{interface}: no tunnel answers on its control socket",
+                hint="is it running? start one with: tunnel up",
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def request(self, text: str) -> list[tuple[str, str]]:
+        """Sends one operation; returns the answer's `key=value` lines without errno.
+
+        Raises UapiError with the errno of a refusal.
+        """
+        self._socket.sendall(text.encode())
+        answer = self._receive().decode()
+        pairs = [
+            (key, value)
+            for key, _, value in (line.partition("=") for line in answer.split("\n"))
+            if key
+        ]
+        code = abs(int(dict(pairs).get("errno", "0")))
+        if code:
+            raise UapiError(code, f"{self.interface}: {os.strerror(code)}")
+        return [pair for pair in pairs if pair[0] != "errno"]
+
+    def _receive(self) -> bytes:
+        received = bytearray()
+        while not received.endswith(b"\n\n"):
+            chunk = self._socket.recv(1 << 16)
+            if not chunk:
+                raise TunnelError(f"{self.interface}: the tunnel hung up")
+            received += chunk
+        return bytes(received)

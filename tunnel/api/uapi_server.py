@@ -1,0 +1,232 @@
+"""The UAPI's Unix socket: finds, binds and watches it, and serves many clients.
+
+Non-blocking on the control loop. A slow client costs its own buffer and nothing
+else: what it has not read stops its own reading, and when there are too many the one
+that has been silent the longest has to go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tunnel.api.uapi import UapiDevice, UapiSession
+from tunnel.errors import DeviceError
+from tunnel.loop import ControlLoop
+
+__all__ = ["UapiServer", "bind_socket", "run_directory", "socket_path"]
+
+log = logging.getLogger("tunnel.uapi")
+
+_CHUNK: Final = 64 << 10
+_MAX_CLIENTS: Final = 256
+_BACKLOG: Final = 128
+_ACCEPT_AT_ONCE: Final = 32
+_PAUSE: Final = 100_000_000  # after accept ran out of descriptors
+_WATCH: Final = 250_000_000  # how often the socket's file is looked at
+
+
+def run_directory() -> Path:
+    """Where sockets are: `TUNNEL_RUN_DIR`, or the place `wg` looks in."""
+    return Path(os.environ.get("TUNNEL_RUN_DIR") or "/var/run/wireguard")
+
+
+def socket_path(name: str) -> Path:
+    return run_directory() / f"{name}.sock"
+
+
+def bind_socket(name: str) -> socket.socket:
+    """Listens on the interface's socket, readable by its owner only (R74).
+
+    A file that nobody answers on is a leftover and is replaced; DeviceError when
+    another process serves the interface.
+    """
+    path = socket_path(name)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    old_umask = os.umask(0o177)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise DeviceError(f"cannot listen on {path}: {error.strerror}") from error
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(old_umask)
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return  # bind says what is wrong
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:  # its backlog is full: somebody listens
+            pass
+    raise DeviceError(f"another process serves {path}", hint="stop it first")
+
+
+class _Client:
+    """One connection."""
+
+    __slots__ = ("last_seen", "pending", "session", "sock")
+
+    def __init__(self, sock: socket.socket, session: UapiSession, now: int) -> None:
+        self.sock = sock
+        self.session = session
+        self.pending = memoryview(b"")
+        self.last_seen = now
+
+
+class UapiServer:
+    """Serves a listening socket until `close`.
+
+    `on_gone` is called once when the socket's file has been deleted or replaced
+    (R74); pass a `path` of None for a socket that has no file to watch (WG_UAPI_FD).
+    """
+
+    def __init__(
+        self,
+        loop: ControlLoop,
+        device: UapiDevice,
+        listener: socket.socket,
+        *,
+        path: Path | None,
+        on_gone: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._device = device
+        self._listener = listener
+        self._path = path
+        self._identity = self._look()
+        self._on_gone = on_gone
+        self._clients: dict[int, _Client] = {}
+        self._closed = False
+        listener.setblocking(False)
+        loop.add_reader(listener.fileno(), self._accept)
+        if path is not None:
+            loop.call_later(_WATCH, self._watch)
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = self._path.lstat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _watch(self) -> None:
+        if self._closed:
+            return
+        if self._look() != self._identity:
+            log.info("the UAPI socket was removed")
+            self._identity = None
+            self._on_gone()
+            return
+        self._loop.call_later(_WATCH, self._watch)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                sock, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+                    raise
+                # level-triggered: without a pause this would spin
+                self._loop.remove_reader(self._listener.fileno())
+                self._loop.call_later(_PAUSE, self._listen_again)
+                return
+            self._welcome(sock)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if len(self._clients) >= _MAX_CLIENTS:
+            self._drop(min(self._clients.values(), key=lambda c: c.last_seen))
+        client = _Client(sock, UapiSession(self._device), self._loop.now())
+        self._clients[sock.fileno()] = client
+        self._loop.add_reader(sock.fileno(), lambda: self._readable(client))
+
+    def _listen_again(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _readable(self, client: _Client) -> None:
+        try:
+            data = client.sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        client.last_seen = self._loop.now()
+        answer = client.session.feed(data)
+        if answer:
+            client.pending = memoryview(answer)
+            self._write(client)
+        elif client.session.closing:
+            self._drop(client)
+
+    def _write(self, client: _Client) -> None:
+        """Sends what the client takes; while something is left, nothing is read."""
+        fd = client.sock.fileno()
+        try:
+            sent = client.sock.send(client.pending)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(client)
+            return
+        client.pending = client.pending[sent:]
+        if client.pending:
+            self._loop.remove_reader(fd)
+            self._loop.add_writer(fd, lambda: self._write(client))
+        elif client.session.closing:
+            self._drop(client)
+        else:
+            self._loop.remove_writer(fd)
+            self._loop.add_reader(fd, lambda: self._readable(client))
+
+    def _drop(self, client: _Client) -> None:
+        fd = client.sock.fileno()
+        if self._clients.pop(fd, None) is not None:
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+            client.sock.close()
+
+    def close(self) -> None:
+        """Hangs up on everybody and removes the socket's file if it is still ours."""
+        if self._closed:
+            return
+        self._closed = True
+        for client in list(self._clients.values()):
+            self._drop(client)
+        self._loop.remove_reader(self._listener.fileno())
+        self._listener.close()
+        if self._path is not None and self._identity is not None:
+            with contextlib.suppress(OSError):
+                if self._look() == self._identity:
+                    self._path.unlink()

@@ -1,0 +1,1 @@
+"""Command lines: `tunnel` and `tunnel-wg`."""

@@ -1,0 +1,157 @@
+"""`tunnel demo`: traffic through two ends while one's peers change all the time.
+
+Ends with a plain verdict; exit code 0 only if nothing was lost or duplicated.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tunnel.api.client import UapiClient
+from tunnel.cli.demo_ends import RATE, Ends, InProcess, Namespaces, namespaces_work
+from tunnel.cli.status import PeerView, ask
+from tunnel.cli.traffic import Counts
+from tunnel.errors import TunnelError
+
+__all__ = ["run"]
+
+_REFRESH = 0.25  # seconds
+_CHANGES_PER_SECOND = 100
+
+
+class Changes:
+    """Adds and removes a peer of the server through its control socket."""
+
+    def __init__(self, interface: str) -> None:
+        self.made = 0
+        self.error: TunnelError | None = None
+        self._interface = interface
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with UapiClient(self._interface) as client:
+                while not self._stop.wait(1 / _CHANGES_PER_SECOND):
+                    self._change(client)
+        except TunnelError as error:
+            self.error = error
+
+    def _change(self, client: UapiClient) -> None:
+        key = os.urandom(32).hex()
+        prefix = f"10.{os.urandom(1)[0]}.0.0/16"
+        client.request(f"set=1\npublic_key={key}\nallowed_ip={prefix}\n\n")
+        client.request(f"set=1\npublic_key={key}\nremove=true\n\n")
+        self.made += 2
+
+
+def _peer(name: str) -> PeerView:
+    """The peer of `name` that has talked last."""
+    peers = ask(name).peers
+    return max(peers, key=lambda p: p.latest_handshake, default=PeerView(""))
+
+
+def _age(peer: PeerView) -> str:
+    if not peer.latest_handshake:
+        return "none yet"
+    return f"{max(0, time.time() - peer.latest_handshake):.0f} s ago"
+
+
+class Screen:
+    """The live table; rates come from the difference to the last look."""
+
+    def __init__(self, ends: Ends, changes: Changes) -> None:
+        self._ends = ends
+        self._changes = changes
+        self._last: list[tuple[float, Counts]] = [(0.0, Counts()), (0.0, Counts())]
+
+    def table(self) -> Table:
+        table = Table(
+            title=f"Tunnel: {self._ends.where}",
+            caption=f"{self._changes.made} changes of the server's peers meanwhile",
+        )
+        table.add_column("end")
+        for column in ("handshake", "sent/s", "received/s", "sent", "received", "lost"):
+            table.add_column(column, justify="right")
+        counts = self._ends.counts()
+        for end, name in enumerate(self._ends.names):
+            mine, other = counts[end], counts[1 - end]
+            then, before = self._last[end]
+            now = time.monotonic()
+            pace = 1 / (now - then) if then else 0.0
+            self._last[end] = now, Counts(mine.sent, mine.received)
+            # what the other end has sent a moment ago is still on its way
+            lost = max(0, other.sent - mine.received - RATE)
+            table.add_row(
+                name,
+                _age(_peer(name)),
+                f"{(mine.sent - before.sent) * pace:,.0f}",
+                f"{(mine.received - before.received) * pace:,.0f}",
+                f"{mine.sent:,}",
+                f"{mine.received:,}",
+                f"{lost:,}",
+            )
+        return table
+
+
+def _watch(ends: Ends, changes: Changes, console: Console, seconds: float) -> None:
+    screen = Screen(ends, changes)
+    deadline = time.monotonic() + seconds
+    with Live(screen.table(), console=console, auto_refresh=False) as live:
+        while (left := deadline - time.monotonic()) > 0 and changes.error is None:
+            time.sleep(min(_REFRESH, left))
+            live.update(screen.table(), refresh=True)
+
+
+def _verdict(ends: Ends, changes: Changes, console: Console) -> bool:
+    server, client = ends.counts()
+    sent = server.sent + client.sent
+    lost = sent - server.received - client.received
+    twice = server.duplicated + client.duplicated
+    changed = f"while the server's peers changed {changes.made:,} times"
+    if sent and not lost and not twice and changes.made:
+        console.print(f"[bold green]PASS[/]: {sent:,} packets, 0 lost, {changed}")
+        return True
+    console.print(
+        f"[bold red]FAIL[/]: {lost:,} of {sent:,} packets lost, "
+        f"{twice:,} duplicated, {changed}"
+    )
+    return False
+
+
+def run(config: Path, *, seconds: float, in_process: bool) -> None:
+    """Raises SystemExit(1) when anything was lost, TunnelError when it cannot run."""
+    console = Console()
+    if in_process or not namespaces_work():
+        ends: Ends = InProcess(config)
+    else:
+        ends = Namespaces(config)
+    try:
+        ends.start()
+        changes = Changes(ends.names[0])
+        changes.start()
+        try:
+            _watch(ends, changes, console, seconds)
+        finally:
+            changes.stop()
+        ends.stop_sending()
+        if changes.error is not None:
+            raise changes.error
+        if not _verdict(ends, changes, console):
+            raise SystemExit(1)
+    finally:
+        ends.close()

@@ -1,0 +1,1 @@
+"""config.json: schema, loading, identities."""

@@ -1,0 +1,100 @@
+"""Reads the other files that hold peers: `include` and `peersFile`.
+
+Such a file is a list of peers, or an object with the single key `peers`. It includes
+nothing itself.
+"""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from tunnel.config.peers import Entry
+from tunnel.config.positions import JsonPath
+from tunnel.config.problems import Found
+from tunnel.config.schema import Config, Fragment, PeersFile
+from tunnel.config.secrets import Surroundings, read_small
+from tunnel.config.syntax import MAX_DOCUMENT, decode, parse_json, validated
+
+__all__ = ["read_fragments"]
+
+
+def read_fragments(
+    config: Config, found: Found, where: Surroundings
+) -> tuple[list[Entry], list[Found]]:
+    """The peers of all other files in the order of the keys, and their problems."""
+    sources: list[tuple[JsonPath, Path, bool]] = []
+    texts = [config.include] if isinstance(config.include, str) else config.include
+    for index, pattern in enumerate(texts):
+        at: JsonPath = ("include", index) if texts is config.include else ("include",)
+        sources += [(at, path, False) for path in _matches(pattern, where)]
+    if isinstance(config.peers_file, PeersFile):
+        path = where.base / config.peers_file.file
+        sources.append((("peersFile", "file"), path, config.peers_file.create))
+    elif config.peers_file is not None:
+        sources.append((("peersFile",), where.base / config.peers_file, False))
+    entries: list[Entry] = []
+    documents: list[Found] = []
+    for at, path, create in sources:
+        raw = _read(path, at, found, where, create)
+        if raw is None:
+            continue
+        document = Found(label=_label(path, where))
+        documents.append(document)
+        entries += _peers_of(raw, document)
+    return entries, documents
+
+
+def _matches(pattern: str, where: Surroundings) -> list[Path]:
+    """The files of a pattern, sorted; a plain path stands for itself."""
+    if not glob.has_magic(pattern) or "\0" in pattern:
+        return [where.base / pattern]
+    # not Path.glob: it takes no absolute pattern
+    found = glob.glob(pattern, root_dir=where.base)  # noqa: PTH207
+    where.files[(where.base / pattern).parent] = None
+    return [where.base / name for name in sorted(found)]
+
+
+def _read(
+    path: Path, at: JsonPath, found: Found, where: Surroundings, create: bool
+) -> bytes | None:
+    try:
+        where.files[path] = None
+        return read_small(path, MAX_DOCUMENT)
+    except FileNotFoundError:
+        if create:
+            where.pending[path] = "[]"
+            return b"[]"
+        hint = "create it with the content [] for no peers"
+        found.add(at, "there is no such file", hint)
+    except OSError as error:
+        found.add(at, f"cannot read the file: {error.strerror or error}")
+    except ValueError:
+        found.add(at, "not a path", 'write "peers.json"')
+    return None
+
+
+def _label(path: Path, where: Surroundings) -> str:
+    """How a file is called in errors: from the configuration's directory."""
+    if path.is_relative_to(where.base):
+        path = path.relative_to(where.base)
+    return str(path).encode("ascii", "backslashreplace").decode()
+
+
+def _peers_of(raw: bytes, found: Found) -> list[Entry]:
+    text = decode(raw, found)
+    if text is None:
+        return []
+    found.text = text
+    value = parse_json(text, found)
+    if found:
+        return []
+    if isinstance(value, list):
+        found.unwrap = True
+        value = {"peers": value}
+    fragment = validated(Fragment, value, found)
+    if fragment is None:
+        return []
+    return [
+        (found, ("peers", index), peer) for index, peer in enumerate(fragment.peers)
+    ]

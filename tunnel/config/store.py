@@ -1,0 +1,187 @@
+"""Loads configurations and writes files so that a crash leaves the old or the new.
+
+Loading refuses as a whole: one `ConfigError` holds every problem, and nothing was
+created or changed. Only a configuration without a problem may create the secret files
+it asks for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from tunnel.config.checks import understand
+from tunnel.config.fragments import read_fragments
+from tunnel.config.problems import Found
+from tunnel.config.schema import Config
+from tunnel.config.secrets import Surroundings, create_pending
+from tunnel.config.syntax import MAX_DOCUMENT, decode, parse_json, validated
+from tunnel.errors import ConfigError, ConfigProblem
+
+__all__ = ["load_config", "parse_config", "write_atomically"]
+
+_CREATE_ATTEMPTS: Final = 3
+
+
+def load_config(path: str | Path, *, create: bool = True) -> Config:
+    """The configuration in a file, or on standard input for "-".
+
+    Relative paths inside it start at its directory (the current one for "-"). With
+    `create` off, files that `"create": true` asks for are not made: the secrets are
+    then fresh ones of this call. Raises `ConfigError` and nothing else.
+    """
+    source = str(path)
+    try:
+        if source == "-":
+            raw = _read_all(sys.stdin.buffer)
+            base = Path.cwd()
+        else:
+            with Path(path).open("rb") as file:
+                raw = _read_all(file)
+            base = Path(path).absolute().parent
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    else:
+        return parse_config(raw, source, base=base, create=create)
+    hint = "give the path of a config.json"
+    raise _refused(source, f"cannot read it: {reason}", hint)
+
+
+def parse_config(
+    text: str | bytes,
+    source: str = "<text>",
+    *,
+    base: Path | None = None,
+    create: bool = True,
+) -> Config:
+    """The configuration in a text; `source` names it in errors, `base` is where
+    relative paths start. Otherwise as `load_config`."""
+    for _ in range(_CREATE_ATTEMPTS):
+        where = Surroundings(base or Path.cwd(), os.environ)
+        with _collector_paused():
+            config = _build(text, source, where)
+        if not create or not where.pending:
+            return config
+        try:
+            if create_pending(where):
+                return config
+        except OSError as error:
+            reason = error.strerror or str(error)
+            break
+    else:
+        reason = "another process keeps changing it"
+    raise _refused(
+        source,
+        f"cannot create a file that it asks for: {reason}",
+        'make the file yourself, or the directory of each "create" writable',
+    )
+
+
+def _read_all(file: IO[bytes]) -> bytes:
+    raw = file.read(MAX_DOCUMENT + 1)
+    if len(raw) > MAX_DOCUMENT:
+        raise ValueError(f"larger than {MAX_DOCUMENT >> 20} MiB")
+    return raw
+
+
+def _refused(source: str, message: str, hint: str) -> ConfigError:
+    return ConfigError(source, [ConfigProblem("$", 0, message, hint)])
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No cycle collection meanwhile: it would walk ten thousand growing peers again
+    and again, which is a third of the time of loading them."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _build(text: str | bytes, source: str, where: Surroundings) -> Config:
+    """Parse, check the shape, read the other files, check the meaning."""
+    found = Found()
+    documents = [found]
+    config = None
+    decoded = decode(text, found) if isinstance(text, bytes) else text
+    if decoded is not None:
+        found.text = decoded
+        value = parse_json(decoded, found)
+        if not found:
+            config = validated(Config, value, found)
+    if config is not None:
+        entries, others = read_fragments(config, found, where)
+        documents += others
+        facts = understand(config, found, entries, where)
+        config._facts = facts
+    problems = [problem for part in documents for problem in part.problems()]
+    if problems or config is None:
+        raise ConfigError(source, problems)
+    return config
+
+
+def write_atomically(
+    path: str | Path,
+    data: str | bytes,
+    mode: int = 0o600,
+    *,
+    exclusive: bool = False,
+) -> None:
+    """Replace a file at once: readers see the old content or the new one.
+
+    The data is on the disk when this returns. `mode` is exact, whatever the umask. A
+    symbolic link is followed, so that the file it points to is replaced. With
+    `exclusive` an existing file stays and `FileExistsError` is raised. On failure the
+    temporary file is gone and the old file untouched.
+    """
+    target = Path(path)
+    if not exclusive and target.is_symlink():
+        target = target.resolve()
+    raw = data.encode() if isinstance(data, str) else data
+    temporary = target.parent / f".{target.name[:200]}.{os.urandom(8).hex()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(temporary, flags, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            file.write(raw)
+            file.flush()
+            os.fsync(fd)
+        if exclusive:
+            _link(temporary, target)
+        else:
+            temporary.rename(target)
+            temporary = target
+    finally:
+        if temporary is not target:
+            temporary.unlink(missing_ok=True)
+    _sync_directory(target.parent)
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give the file its name unless that is taken."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links: the check and the rename are two steps.
+        if target.exists() or target.is_symlink():
+            raise FileExistsError(target) from None
+        temporary.rename(target)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,309 @@
+"""The device: wires packet path, protocol, sockets and interface together.
+
+Everything here runs in the control thread. The rules are elsewhere: timers and
+handshakes in `protocol/`, what a change means in `state/`, how one is carried out in
+`device_change.py`, packets in `_fastpath/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tunnel._fastpath.pump import Handshake, Path, Pump
+from tunnel.device_change import DeviceChange, listen_addresses, path_of
+from tunnel.errors import DeviceError
+from tunnel.io.base import SendResult, UdpTransport
+from tunnel.loop import ControlLoop, Timer
+from tunnel.protocol import events
+from tunnel.protocol.node import Node
+from tunnel.protocol.peer import Peer
+from tunnel.state.apply import apply
+from tunnel.state.model import (
+    DeviceState,
+    Endpoint,
+    InterfaceState,
+    Prefix,
+    Secret,
+    short_key,
+)
+from tunnel.state.plan import Plan
+from tunnel.status import DeviceStatus, Live, status_of
+
+__all__ = ["Device", "Network", "OpenTransport"]
+
+log = logging.getLogger("tunnel.device")
+
+OpenTransport = Callable[[int, int, Sequence[bytes]], UdpTransport]
+"""Port (0: any), fwmark, local addresses (none: all) -> bound sockets."""
+
+_HANDSHAKES_AT_ONCE = 32  # then timers, path events and clients get their turn
+_SUSPENDED = 500_000_000  # BOOTTIME ran ahead of MONOTONIC by more than noise
+_NOTHING = Live()
+
+
+class Network(Protocol):
+    """Carries out changes of addresses, routes, MTU and DNS of the interface."""
+
+    def change(self, before: DeviceState, after: DeviceState) -> Callable[[], None]:
+        """Makes the system's interface as `after` says; returns what takes it back.
+        Raises TunnelError having changed nothing."""
+
+    def close(self) -> None:
+        """The tunnel ends: takes back what would stay behind."""
+
+
+class Device:
+    """One tunnel. Made stopped, down and unconfigured; plans make it something."""
+
+    def __init__(
+        self,
+        *,
+        loop: ControlLoop,
+        pump: Pump,
+        node: Node,
+        open_transport: OpenTransport,
+        interface: InterfaceState,
+        network: Network | None = None,
+        on_settings: Callable[[dict[str, object]], None] | None = None,
+    ) -> None:
+        """The device owns the pump and the sockets it opens, not the loop."""
+        self.loop = loop
+        self.pump = pump
+        self.node = node
+        self.open_transport = open_transport
+        self.network = network
+        self.on_settings = on_settings
+        self.transport: UdpTransport | None = None
+        self.state = DeviceState(interface=interface)
+        self.owners: dict[Prefix, bytes] = {}
+        self.up = False
+        self.mtu = interface.mtu
+        self._generation = 0
+        self.last_port = 0  # what port 0 meant before the interface went down
+        self._timer: Timer | None = None
+        self._backlog: deque[Handshake] = deque()
+        self._asleep = loop.now() - time.monotonic_ns()
+        self._closed = False
+
+    # --- life
+
+    def start(self) -> None:
+        """Starts the packet path; the interface is down until `set_up`."""
+        self.set_mtu(self.mtu)
+        self.pump.start()
+        self.loop.add_reader(self.pump.event_fd, self._on_pump)
+
+    def close(self) -> None:
+        """Ends the packet path and closes the sockets; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.loop.remove_reader(self.pump.event_fd)
+        self.pump.stop()
+        if self.transport is not None:
+            self.transport.close()
+
+    def set_up(self, up: bool) -> None:
+        """The interface went up or down (R75). Raises when a port cannot be bound."""
+        if up == self.up or self._closed:
+            return
+        if up:
+            self._bind()
+            self.up = True
+            self.node.up(self.loop.now())
+        else:
+            self.node.down(self.loop.now())
+            self.flush()
+            self.up = False
+            self._unbind()
+        log.info(
+            "interface %s is %s", self.state.interface.name, "up" if up else "down"
+        )
+        self.flush()
+
+    def _bind(self) -> None:
+        """On the configured port; with 0 on the one of last time, if it is free."""
+        state, wanted = self.state, self.state.listen_port or self.last_port
+        addresses = listen_addresses(state)
+        try:
+            transport = self.open_transport(wanted, state.fwmark, addresses)
+        except DeviceError:
+            if wanted == state.listen_port:
+                raise
+            transport = self.open_transport(0, state.fwmark, addresses)
+        self._publish(transport)
+
+    def _unbind(self) -> None:
+        if self.transport is not None:
+            self.last_port = self.transport.port
+            self.transport.close()
+        self._publish(None)
+
+    def _publish(self, transport: UdpTransport | None) -> None:
+        with self.pump.begin() as change:
+            if transport is None:
+                change.set_sockets(-1, -1)
+            else:
+                change.set_sockets(
+                    transport.fileno4, transport.fileno6, connected=transport.connected
+                )
+        self.transport = transport
+
+    def set_mtu(self, mtu: int) -> None:
+        """The interface's MTU is this now."""
+        self.mtu = mtu
+        with self.pump.begin() as change:
+            change.set_mtu(mtu)
+
+    # --- events
+
+    def _on_pump(self) -> None:
+        """The packet path has something: sessions wanted, timers, handshakes."""
+        happened, handshakes = self.pump.drain()
+        if self.pump.failure:
+            raise DeviceError(f"the packet path stopped: {self.pump.failure}")
+        if happened:
+            now, wall = self._now(), time.time_ns()
+            for path, bits in happened:
+                self._path_event(path, bits, now, wall)
+        if handshakes:
+            started = not self._backlog
+            self._backlog.extend(handshakes)
+            if started:
+                self._work_off()
+        self.flush()
+
+    def _path_event(self, path: Path, bits: int, now: int, wall: int) -> None:
+        peer = path.token
+        if isinstance(peer, Peer):
+            self.node.path_event(peer, bits, now, wall)
+
+    def _work_off(self) -> None:
+        """Some of the waiting handshake messages; the rest in the next round (R49)."""
+        backlog = self._backlog
+        for _ in range(min(len(backlog), _HANDSHAKES_AT_ONCE)):
+            message = backlog.popleft()
+            self.node.receive(
+                message.data,
+                message.endpoint,
+                message.source,
+                self.loop.now(),
+                time.time_ns(),
+                queued=len(backlog) + self.pump.handshakes_waiting,
+            )
+        self.flush()
+        if backlog:
+            self.loop.call_soon_threadsafe(self._work_off)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        self.node.handle_deadline(self._now(), time.time_ns())
+        self.flush()
+
+    def _now(self) -> int:
+        """The time; when the machine slept since the last call, keys are gone (R41)."""
+        now = self.loop.now()
+        asleep = now - time.monotonic_ns()
+        if asleep - self._asleep > _SUSPENDED:
+            self.node.resumed(now)
+        self._asleep = asleep
+        return now
+
+    def flush(self) -> None:
+        """After every call into the node: send, report, set the alarm clock."""
+        for data, endpoint, source, tos in self.node.to_send():
+            self._send(data, endpoint, source, tos)
+        while (event := self.node.next_event()) is not None:
+            self._report(event)
+        self._arm(self.node.next_deadline())
+
+    def _send(
+        self,
+        data: bytes,
+        endpoint: Endpoint,
+        source: tuple[bytes, int] | None,
+        tos: int,
+    ) -> None:
+        if self.transport is None:
+            return
+        result = self.transport.send(data, endpoint, source, tos)
+        if result is not SendResult.SENT:
+            log.debug("a handshake message was %s", result.value)
+
+    def _arm(self, when: int | None) -> None:
+        timer = self._timer
+        if timer is not None:
+            if timer.when == when:
+                return
+            timer.cancel()
+        self._timer = (
+            None if when is None else self.loop.call_at(when, self._on_deadline)
+        )
+
+    def _report(self, event: events.Event) -> None:
+        peer = event.peer
+        who = peer.name or short_key(peer.public_key)
+        log.debug("peer %s: %s", who, type(event).__name__)
+
+    # --- configuration: the target of plans
+
+    @property
+    def generation(self) -> int:
+        return self._generation
+
+    def observe(self) -> DeviceState:
+        return self.state
+
+    def begin(self, plan: Plan) -> DeviceChange:
+        return DeviceChange(self, plan)
+
+    def apply(self, plan: Plan) -> int:
+        """All of it or nothing; see `state.apply.apply`."""
+        return apply(plan, self)
+
+    def committed(self, state: DeviceState) -> None:
+        """For the change: the packet path has taken `state` over."""
+        self.state = state
+        self._generation += 1
+
+    # --- what is live
+
+    @property
+    def listen_port(self) -> int:
+        if self.transport is not None:
+            return self.transport.port
+        return self.state.listen_port or self.last_port
+
+    def owner(self, prefix: Prefix) -> bytes | None:
+        return self.owners.get(prefix)
+
+    def public_key_of(self, private_key: Secret | None) -> bytes | None:
+        if private_key is None:
+            return None
+        if private_key == self.state.private_key:
+            return self.node.public_key
+        from tunnel.protocol.primitives import PrivateKey
+
+        return PrivateKey(private_key.reveal()).public
+
+    def live(self, public_key: bytes) -> Live:
+        peer = self.node.peers.get(public_key)
+        if peer is None:
+            return _NOTHING
+        path = path_of(peer)
+        return Live(
+            path.endpoint, peer.last_handshake_wall, path.rx_bytes, path.tx_bytes
+        )
+
+    def live_endpoint(self, public_key: bytes) -> Endpoint | None:
+        return self.live(public_key).endpoint
+
+    def status(self) -> DeviceStatus:
+        """A copy of everything; cheap enough to poll."""
+        return status_of(self)

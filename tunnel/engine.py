@@ -1,0 +1,257 @@
+"""A tunnel in one thread: interface, device and control loop, opened and closed
+together. `tunnel up`, `tunnel-wg` and the async API all run one of these.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import logging
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from tunnel.device import Device, Network
+from tunnel.errors import DeviceError
+from tunnel.io.base import TunDevice
+from tunnel.io.link_linux import LinkEvent, LinkMonitor
+from tunnel.io.udp import UdpSockets
+from tunnel.loop import ControlLoop
+from tunnel.protocol.node import Node
+from tunnel.protocol.types import Timing
+from tunnel.state.model import DeviceState, InterfaceState, without_peer
+from tunnel.state.plan import Plan, diff
+
+__all__ = ["Engine", "system_network"]
+
+log = logging.getLogger("tunnel.engine")
+
+_TUNGETDEVNETNS: Final = 0x54E3
+_CLONE_NEWNET: Final = 0x40000000
+_RETRY_BIND: Final = 1_000_000_000
+
+T = TypeVar("T")
+
+
+class Engine:
+    """Owns everything a running tunnel needs; made, started, run and closed in one
+    thread. Other threads use `submit` and `stop`.
+
+    `tun` is taken over; without one it is opened as `interface` says. With `network`
+    the interface is configured by plans, otherwise it is only watched.
+    """
+
+    def __init__(
+        self,
+        interface: InterfaceState,
+        *,
+        tun: TunDevice | None = None,
+        network: Network | None = None,
+        timing: Timing | None = None,
+        on_settings: Callable[[dict[str, object]], None] | None = None,
+    ) -> None:
+        self.loop = ControlLoop()
+        self._stack = contextlib.ExitStack()
+        self._stack.callback(self.loop.close)
+        self._link: LinkMonitor | None = None
+        self._thread: int | None = None
+        self.packets: Any = None  # the user's end of a loopback tunnel
+        try:
+            self.tun = tun if tun is not None else self._open_tun(interface)
+            self._stack.callback(self.tun.close)
+            if network is not None:
+                self._stack.callback(network.close)
+            self.device = self._make_device(interface, network, timing, on_settings)
+            self._stack.callback(self.device.close)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open_tun(self, interface: InterfaceState) -> TunDevice:
+        if interface.kind == "loopback":
+            from tunnel.io.memory import memory_tun
+
+            tun, self.packets = memory_tun(interface.name, interface.mtu)
+            self._stack.callback(self.packets.close)
+            return tun
+        from tunnel.io.tun import open_tun
+
+        return open_tun(interface.name, mtu=interface.mtu)
+
+    def _make_device(
+        self,
+        interface: InterfaceState,
+        network: Network | None,
+        timing: Timing | None,
+        on_settings: Callable[[dict[str, object]], None] | None,
+    ) -> Device:
+        from tunnel._fastpath.pump import Pump
+
+        times = timing or Timing()
+        return Device(
+            loop=self.loop,
+            pump=Pump(
+                self.tun.fileno(),
+                rekey_after_time=times.rekey_after_time,
+                reject_after_time=times.reject_after_time,
+                rekey_timeout=times.rekey_timeout,
+                keepalive_timeout=times.keepalive_timeout,
+            ),
+            node=Node(times, random.Random(os.urandom(16)), os.urandom),
+            open_transport=_open_sockets,
+            interface=InterfaceState(
+                kind=interface.kind, name=self.tun.name, mtu=self.tun.mtu
+            ),
+            network=network,
+            on_settings=on_settings,
+        )
+
+    # --- life
+
+    def start(self, desired: DeviceState | None = None) -> None:
+        """Starts the packet path and applies the configuration, if there is one.
+
+        A loopback tunnel is up at once, a TUN interface when the system says so.
+        """
+        self._thread = threading.get_ident()
+        self.device.start()
+        if self.packets is not None:
+            self._set_up(True)
+        else:
+            self._watch_link(LinkMonitor(_ifindex(self.tun.name)))
+        if desired is not None:
+            self.apply(self.plan(desired))
+
+    def run(self) -> None:
+        """Until `stop`; raises DeviceError when the tunnel cannot go on."""
+        self._thread = threading.get_ident()
+        self.loop.run()
+
+    def stop(self) -> None:
+        """From any thread: makes `run` return."""
+        self.loop.stop_threadsafe()
+
+    def close(self) -> None:
+        """Everything back to the system; the interface disappears. Idempotent."""
+        self._stack.close()
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """From another thread: runs `function` in the control thread."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+                future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(call)
+        return future
+
+    # --- configuration
+
+    def plan(self, desired: DeviceState) -> Plan:
+        """What is missing to `desired`; empty when there is no drift."""
+        device = self.device
+        desired = without_peer(desired, device.public_key_of(desired.private_key))
+        return diff(device.observe(), desired, generation=device.generation)
+
+    def apply(self, plan: Plan) -> int:
+        """All of it or nothing; returns the new generation."""
+        return self.device.apply(plan)
+
+    # --- the interface
+
+    def _set_up(self, up: bool) -> None:
+        try:
+            self.device.set_up(up)
+        except DeviceError as error:
+            log.error("%s", error)
+            self.loop.call_later(_RETRY_BIND, self._retry_up)
+
+    def _retry_up(self) -> None:
+        """The port was taken when the interface went up; it may be free by now."""
+        if self._link is None or self._link.is_up:
+            self._set_up(True)
+
+    def _watch_link(self, link: LinkMonitor) -> None:
+        self._link = link
+        self._stack.callback(link.close)
+        self.loop.add_reader(link.fileno(), self._on_link)
+        self.device.set_mtu(link.mtu)
+        if link.is_up:
+            self._set_up(True)
+
+    def _on_link(self) -> None:
+        link = self._link
+        assert link is not None
+        for event in link.read_events():
+            if event is LinkEvent.DELETED:
+                raise DeviceError("the interface was deleted")
+            if event is LinkEvent.MOVED:
+                self._follow(link)
+                return
+            if event is LinkEvent.MTU:
+                self.device.set_mtu(link.mtu)
+            else:
+                self._set_up(event is LinkEvent.UP)
+
+    def _follow(self, link: LinkMonitor) -> None:
+        """The interface went to another network namespace: watch it there. The
+        sockets stay here, which is the point of moving it."""
+        self.loop.remove_reader(link.fileno())
+        link.close()
+        self._set_up(False)
+        try:
+            with _namespace_of(self.tun.fileno()):
+                self._watch_link(LinkMonitor(_ifindex(self.tun.name)))
+        except OSError as error:
+            raise DeviceError(
+                f"the interface moved and cannot be followed: {error.strerror}"
+            ) from error
+
+
+def system_network(desired: DeviceState) -> Network | None:
+    """What carries out changes of a tunnel's interface; a loopback one has none."""
+    if desired.interface.kind == "loopback":
+        return None
+    from tunnel.network import SystemNetwork
+
+    return SystemNetwork()
+
+
+def _open_sockets(port: int, fwmark: int, addresses: Sequence[bytes]) -> UdpSockets:
+    return UdpSockets.bind(port, fwmark=fwmark, addresses=addresses)
+
+
+def _ifindex(name: str) -> int:
+    from socket import if_nametoindex
+
+    try:
+        return if_nametoindex(name)
+    except OSError as error:
+        raise DeviceError(f"the interface {name} is gone") from error
+
+
+@contextlib.contextmanager
+def _namespace_of(tun_fd: int) -> Iterator[None]:
+    """This thread in the network namespace in which the TUN interface is now."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open("rb") as own:
+        there = fcntl.ioctl(tun_fd, _TUNGETDEVNETNS)
+        try:
+            if libc.setns(there, _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            try:
+                yield
+            finally:
+                libc.setns(own.fileno(), _CLONE_NEWNET)
+        finally:
+            os.close(there)

@@ -1,0 +1,1 @@
+"""The only modules that open descriptors: TUN devices and UDP sockets."""

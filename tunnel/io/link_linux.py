@@ -1,0 +1,168 @@
+"""Watches one network interface through rtnetlink: up, down, MTU, deletion."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+from tunnel.errors import DeviceError
+
+__all__ = ["LinkEvent", "LinkMonitor"]
+
+# linux/netlink.h, linux/rtnetlink.h, linux/if_link.h
+_RTMGRP_LINK: Final = 1
+_NLM_F_REQUEST: Final = 1
+_NLMSG_ERROR: Final = 2
+_RTM_NEWLINK: Final = 16
+_RTM_DELLINK: Final = 17
+_RTM_GETLINK: Final = 18
+_IFLA_MTU: Final = 4
+_IFLA_NEW_NETNSID: Final = 45
+_IFF_UP: Final = 1
+
+_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
+_LINK: Final = struct.Struct("=BxHiII")  # family, hardware type, index, flags, change
+_ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
+_RECEIVE_MAX: Final = 65_536
+_BUFFER_BYTES: Final = 256 * 1024
+
+
+class LinkEvent(Enum):
+    """What happened to the interface."""
+
+    UP = "up"
+    DOWN = "down"
+    MTU = "mtu"  # the new value is `LinkMonitor.mtu`
+    DELETED = "deleted"
+    # Into another network namespace: its packets still come and go through the
+    # descriptor, and nothing more is heard of it here.
+    MOVED = "moved"
+
+
+class LinkMonitor:
+    """Compares what the kernel reports about an interface with what was known.
+
+    Made from the interface's index in the caller's network namespace; `is_up`, `mtu`
+    and `exists` are right from the start and change in `read_events` only. DeviceError
+    when there is no such interface.
+    """
+
+    def __init__(self, ifindex: int) -> None:
+        self.ifindex = ifindex
+        self.is_up = False
+        self.mtu = 0
+        self.exists = True
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
+            0,  # NETLINK_ROUTE
+        )
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+            self._socket.bind((0, _RTMGRP_LINK))
+            self._ask()
+            self.read_events()
+            if not self.exists:
+                raise DeviceError(f"there is no network interface {ifindex}")
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """Readable when `read_events` has something to look at."""
+        return self._socket.fileno()
+
+    def read_events(self) -> list[LinkEvent]:
+        """Everything since the last call, in order; never blocks."""
+        events: list[LinkEvent] = []
+        lost = False
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_MAX)
+            except BlockingIOError:
+                if not lost:
+                    return events
+                # compare with what is now; only the empty queue has room for it
+                lost = False
+                self._ask()
+                continue
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                lost = True
+                continue
+            for kind, body in _messages(data):
+                events += self._notice(kind, body)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _ask(self) -> None:
+        """Requests the present state; the answer is queued before this returns."""
+        body = _LINK.pack(socket.AF_UNSPEC, 0, self.ifindex, 0, 0)
+        header = _HEADER.pack(
+            _HEADER.size + len(body), _RTM_GETLINK, _NLM_F_REQUEST, 1, 0
+        )
+        self._socket.send(header + body)
+
+    def _notice(self, kind: int, body: bytes) -> Iterator[LinkEvent]:
+        if kind == _NLMSG_ERROR:
+            (code,) = struct.unpack_from("=i", body)
+            if code == -errno.ENODEV:
+                yield from self._gone(LinkEvent.DELETED)
+            elif code:
+                raise DeviceError(f"rtnetlink: {os.strerror(-code)}")
+            return
+        if kind not in {_RTM_NEWLINK, _RTM_DELLINK}:
+            return
+        family, _, ifindex, flags, _ = _LINK.unpack_from(body)
+        # other families' messages of the kind are about a bridge port and the like
+        if ifindex != self.ifindex or family != socket.AF_UNSPEC:
+            return
+        attributes = dict(_attributes(body[_LINK.size :]))
+        if kind == _RTM_DELLINK:
+            moved = _IFLA_NEW_NETNSID in attributes
+            yield from self._gone(LinkEvent.MOVED if moved else LinkEvent.DELETED)
+            return
+        if _IFLA_MTU in attributes:
+            (mtu,) = struct.unpack("=I", attributes[_IFLA_MTU])
+            if mtu != self.mtu:
+                self.mtu = mtu
+                yield LinkEvent.MTU
+        if bool(flags & _IFF_UP) != self.is_up:
+            self.is_up = not self.is_up
+            yield LinkEvent.UP if self.is_up else LinkEvent.DOWN
+
+    def _gone(self, event: LinkEvent) -> Iterator[LinkEvent]:
+        if self.exists:
+            self.exists = self.is_up = False
+            yield event
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each netlink message."""
+    while len(data) >= _HEADER.size:
+        length, kind, _, _, _ = _HEADER.unpack_from(data)
+        if not _HEADER.size <= length <= len(data):
+            return
+        yield kind, data[_HEADER.size : length]
+        data = data[_aligned(length) :]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each rtattr."""
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if not _ATTRIBUTE.size <= length <= len(data):
+            return
+        yield kind, data[_ATTRIBUTE.size : length]
+        data = data[_aligned(length) :]
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3

@@ -1,0 +1,232 @@
+"""The UDP sockets of a tunnel: one for IPv4 and one for IPv6 on the same port.
+
+The pump sends and receives data through their descriptors; `send` here is for the few
+handshake messages of the control plane.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from tunnel.errors import DeviceError, NotPermitted, NotSupported, TunnelError
+from tunnel.io import sockopt
+from tunnel.io.base import Endpoint, SendResult, Source
+
+__all__ = ["DEFAULT_BUFFER_BYTES", "UdpSockets"]
+
+# Room for a millisecond or so of full speed. The usual default (208 KiB, some 90 full
+# datagrams) overflows during a single batch of the pump; several MiB only add delay.
+DEFAULT_BUFFER_BYTES: Final = 1 << 20
+
+_BIND_TRIES: Final = 100  # R72
+_WILDCARDS: Final[Mapping[int, str]] = {
+    socket.AF_INET: "0.0.0.0",  # noqa: S104
+    socket.AF_INET6: "::",
+}
+
+# The family is switched off on this system; the other one will do.
+_NO_FAMILY: Final = {
+    errno.EAFNOSUPPORT,
+    errno.EPROTONOSUPPORT,
+    errno.EADDRNOTAVAIL,
+    errno.ENODEV,
+}
+# Errors of a send for which the sticky source can be to blame (U13).
+_BAD_SOURCE: Final = {
+    errno.EINVAL,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EADDRNOTAVAIL,
+    errno.ENODEV,
+    errno.ENXIO,
+}
+
+
+class UdpSockets:
+    """A bound pair of sockets (see `UdpTransport`). Made by `bind`."""
+
+    def __init__(self, sockets: Mapping[int, socket.socket]) -> None:
+        """Takes over bound sockets, by address family."""
+        self.connected: Endpoint | None = None
+        self.errors: Counter[str] = Counter()
+        self._sockets = dict(sockets)
+        self._port = int(next(iter(sockets.values())).getsockname()[1])
+
+    @classmethod
+    def bind(
+        cls,
+        port: int = 0,
+        *,
+        fwmark: int = 0,
+        addresses: Sequence[bytes] = (),
+        buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+    ) -> UdpSockets:
+        """Opens both sockets on `port`, or on a free one that both can have.
+
+        `addresses` are packed local addresses to bind to, at most one per family;
+        without any, all addresses of both families, as far as the system has them.
+        `buffer_bytes` 0 keeps the system's buffers. Raises DeviceError (port taken,
+        no such address), NotPermitted (low port, fwmark) or NotSupported.
+        """
+        if sys.platform != "linux":
+            raise NotSupported(f"not supported yet: UDP sockets on {sys.platform}")
+        hosts = _hosts(addresses)
+        last: OSError | None = None
+        for _ in range(1 if port else _BIND_TRIES):
+            try:
+                opened = _open_pair(hosts, port, optional=not addresses)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise _bind_error(error, port) from error
+                last = error
+                continue
+            found = cls(opened)
+            try:
+                found._prepare(fwmark, buffer_bytes)
+            except BaseException:
+                found.close()
+                raise
+            return found
+        assert last is not None
+        raise _bind_error(last, port) from last
+
+    @property
+    def fileno4(self) -> int:
+        return self._fileno(socket.AF_INET)
+
+    @property
+    def fileno6(self) -> int:
+        return self._fileno(socket.AF_INET6)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def send(
+        self,
+        data: bytes,
+        endpoint: Endpoint,
+        source: Source | None = None,
+        tos: int = 0,
+    ) -> SendResult:
+        """See `UdpTransport.send`."""
+        address, port, scope = endpoint
+        family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+        sock = self._sockets.get(family)
+        if sock is None:
+            return SendResult.NO_SOCKET
+        host = socket.inet_ntop(family, address)
+        to = (host, port) if family == socket.AF_INET else (host, port, 0, scope)
+        with_source = sockopt.control_messages(family, source, tos)
+        without = sockopt.control_messages(family, None, tos)
+        error = self._try(sock, data, with_source, to)
+        if error in _BAD_SOURCE and with_source != without:
+            error = self._try(sock, data, without, to)
+            if not error:
+                return SendResult.SENT_WITHOUT_SOURCE
+        return SendResult.DROPPED if error else SendResult.SENT
+
+    def set_fwmark(self, mark: int) -> None:
+        for sock in self._sockets.values():
+            sockopt.set_mark(sock, mark)
+
+    def close(self) -> None:
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def _fileno(self, family: int) -> int:
+        sock = self._sockets.get(family)
+        return -1 if sock is None else sock.fileno()
+
+    def _prepare(self, fwmark: int, buffer_bytes: int) -> None:
+        for sock in self._sockets.values():
+            if buffer_bytes:
+                sockopt.set_buffers(sock, buffer_bytes)
+        if fwmark:
+            self.set_fwmark(fwmark)
+
+    def _try(
+        self,
+        sock: socket.socket,
+        data: bytes,
+        control: list[sockopt.ControlMessage],
+        to: tuple[str, int] | tuple[str, int, int, int],
+    ) -> int:
+        """errno of the attempt, 0 if the datagram left."""
+        try:
+            sock.sendmsg([data], control, 0, to)
+        except OSError as error:
+            self.errors[errno.errorcode.get(error.errno or 0, "unknown")] += 1
+            return error.errno or errno.EIO
+        return 0
+
+
+def _hosts(addresses: Sequence[bytes]) -> dict[int, str]:
+    """Text of the address to bind to, by family."""
+    if not addresses:
+        return dict(_WILDCARDS)
+    hosts: dict[int, str] = {}
+    for address in addresses:
+        family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+        if family in hosts:
+            raise ValueError("at most one address of each family")
+        hosts[family] = socket.inet_ntop(family, address)
+    return hosts
+
+
+def _open_pair(
+    hosts: Mapping[int, str], port: int, *, optional: bool
+) -> dict[int, socket.socket]:
+    """All sockets on one port, or none; a family that is off may be left out."""
+    opened: dict[int, socket.socket] = {}
+    missing: OSError | None = None
+    try:
+        for family, host in hosts.items():
+            try:
+                opened[family] = _open(family, host, port)
+            except OSError as error:
+                if not (optional and error.errno in _NO_FAMILY):
+                    raise
+                missing = error
+            else:
+                port = opened[family].getsockname()[1]
+        if not opened:
+            assert missing is not None
+            raise missing
+    except BaseException:
+        for sock in opened.values():
+            sock.close()
+        raise
+    return opened
+
+
+def _open(family: int, host: str, port: int) -> socket.socket:
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    sock = socket.socket(family, kind)
+    try:
+        sockopt.prepare(sock)
+        sock.bind((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_error(error: OSError, port: int) -> TunnelError:
+    where = f"UDP port {port}" if port else "a UDP port"
+    message = f"cannot bind {where}: {error.strerror}"
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return NotPermitted(
+            message, hint="ports below 1024 need root or CAP_NET_BIND_SERVICE"
+        )
+    hint = ""
+    if error.errno == errno.EADDRINUSE:
+        hint = "another program uses it; choose another listen port, or 0 for any"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        hint = "the address to listen on is not one of this system's"
+    return DeviceError(message, hint=hint)

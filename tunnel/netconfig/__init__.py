@@ -1,0 +1,1 @@
+"""Addresses, routes and MTU of the interface, as data and as commands."""

@@ -1,0 +1,167 @@
+"""Executes commands: without a shell, all or none, in a predictable language."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from tunnel.errors import NetconfigError
+from tunnel.netconfig.base import Argv, Command
+
+__all__ = ["Execute", "Result", "Runner", "execute"]
+
+_log = logging.getLogger("tunnel.netconfig")
+
+TIMEOUT_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a program ended; `code` is None when it did not start or did not end."""
+
+    code: int | None
+    stderr: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+
+class Execute(Protocol):
+    """Runs one program to its end. `execute` is the real one."""
+
+    def __call__(self, argv: Argv) -> Result: ...
+
+
+def execute(argv: Argv) -> Result:
+    """Runs it with no input and at most TIMEOUT_S seconds; raises nothing."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        return Result(None, f"no answer within {TIMEOUT_S:g} s")
+    except OSError as error:
+        return Result(None, error.strerror or str(error))
+    # netsh reports its errors on standard output
+    said = done.stderr.strip() or done.stdout.strip()
+    return Result(done.returncode, said.decode(errors="replace"))
+
+
+class _Failed(Exception):
+    """A command that had to work and did not; never leaves this file."""
+
+    def __init__(self, command: Command, result: Result) -> None:
+        super().__init__(command.why)
+        self.command = command
+        self.result = result
+
+
+class Runner:
+    """Executes lists of commands; keeps nothing between two of them."""
+
+    def __init__(self, run: Execute = execute) -> None:
+        self._run = run
+
+    def apply(self, commands: Iterable[Command]) -> None:
+        """Runs them in order, all or none of them.
+
+        If one fails, those before are undone, last first, and NetconfigError names
+        the one that failed.
+        """
+        done: list[Command] = []
+        try:
+            for command in commands:
+                self._do(command, done)
+        except _Failed as failed:
+            # what did not end in time may have had its effect
+            tried = [failed.command] if failed.result.code is None else []
+            left = self._undo([*done, *tried], sure=len(done))
+            raise _failure(failed.command, failed.result, left) from None
+        except BaseException:
+            self._undo(done, sure=0)
+            raise
+
+    def attempt(self, commands: Iterable[Command]) -> list[str]:
+        """Runs them all, whatever fails, and returns what did in words."""
+        failed = []
+        for command in commands:
+            try:
+                self._do(command, [])
+            except _Failed as failure:
+                failed.append(f"{_line(command.argv)}: {_said(failure.result)}")
+        return failed
+
+    def _do(self, command: Command, done: list[Command]) -> None:
+        result = self._run(command.argv)
+        if _as_wanted(result, command.already):
+            done.append(command)
+        elif command.optional:
+            _log.warning("could not %s: %s", command.why, _said(result))
+        else:
+            raise _Failed(command, result)
+
+    def _undo(self, done: list[Command], *, sure: int) -> list[str]:
+        """Complaints about the first `sure` commands."""
+        left = []
+        for position, command in reversed(list(enumerate(done))):
+            if command.undo is None:
+                continue
+            result = self._run(command.undo)
+            mine = position < sure and not command.optional
+            if mine and not _as_wanted(result, command.undone):
+                left.append(f"{_line(command.undo)}: {_said(result)}")
+        return left
+
+
+def _failure(command: Command, result: Result, left: list[str]) -> NetconfigError:
+    message = f"cannot {command.why}: `{_line(command.argv)}`: {_said(result)}"
+    if left:
+        message += f"; these could not be undone: {'; '.join(left)}"
+    return NetconfigError(message, hint=_hint(command.argv, result))
+
+
+def _as_wanted(result: Result, said: str) -> bool:
+    return result.ok or (bool(said) and said in result.stderr)
+
+
+def _said(result: Result) -> str:
+    return " ".join(result.stderr.split()) or f"it ended with code {result.code}"
+
+
+def _line(argv: Argv) -> str:
+    return " ".join(word or '""' for word in argv)
+
+
+_GET: Final = {
+    "ip": "install iproute2 (apt install iproute2)",
+    "netsh": "netsh belongs to Windows: check PATH",
+}
+_HINTS: Final = (
+    ("Operation not permitted", "run as root, or with CAP_NET_ADMIN"),
+    ("requires elevation", "run it as administrator"),
+    ("Cannot find device", "the interface is gone"),
+    ("Device or resource busy", "another program is configuring the interface"),
+)
+
+
+_NO_IPV6: Final = ("IPv6 is disabled", "Permission denied", "not supported")
+
+
+def _hint(argv: Argv, result: Result) -> str:
+    if result.code is None and "No such file" in result.stderr:
+        return _GET.get(argv[0], f"install {argv[0]}")
+    if "-6" in argv and any(said in result.stderr for said in _NO_IPV6):
+        return "IPv6 is switched off here (net.ipv6.conf.*.disable_ipv6)"
+    if "route" in argv and "File exists" in result.stderr:
+        return "another interface has this route already: remove it from one of them"
+    return next((hint for said, hint in _HINTS if said in result.stderr), "")

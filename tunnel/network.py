@@ -1,0 +1,75 @@
+"""The system's side of a change: addresses, routes, MTU and DNS of the interface.
+
+Joins `netconfig` (which knows the commands) to the device (which knows when).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from tunnel.errors import NetconfigError
+from tunnel.netconfig.base import WantedState
+from tunnel.netconfig.interface import Interface
+from tunnel.netconfig.runner import Runner
+from tunnel.state.model import DeviceState
+
+__all__ = ["SystemNetwork", "wanted_state"]
+
+log = logging.getLogger("tunnel.network")
+
+
+def wanted_state(state: DeviceState) -> WantedState | None:
+    """What the interface should look like; None: `autoConfigure` is off, hands off."""
+    interface = state.interface
+    if interface.kind != "tun" or not interface.auto_configure:
+        return None
+    return WantedState(
+        name=interface.name,
+        mtu=interface.mtu,
+        addresses=interface.addresses,
+        routes=interface.routes,
+        dns=interface.dns,
+        fwmark=state.fwmark,
+    )
+
+
+class SystemNetwork:
+    """Configures the interface by plans and takes everything back at the end.
+
+    Control thread only: the commands (`ip`) block it for some milliseconds each, while
+    packets go on.
+    """
+
+    def __init__(self, runner: Runner | None = None) -> None:
+        self._runner = runner
+        self._interface: Interface | None = None
+
+    def change(self, before: DeviceState, after: DeviceState) -> Callable[[], None]:
+        """Makes the interface so, or leaves it as it was and raises NetconfigError;
+        returns what takes it back."""
+        wanted = wanted_state(after)
+        if wanted is None:
+            # what was configured stays until the tunnel ends: it is the user's now
+            return lambda: None
+        if self._interface is None:
+            found = WantedState(wanted.name, mtu=before.interface.mtu, up=False)
+            self._interface = Interface(found, runner=self._runner)
+        interface, old = self._interface, self._interface.state
+        interface.apply(wanted)
+
+        def back() -> None:
+            try:
+                interface.apply(old)
+            except NetconfigError as error:
+                log.error("could not restore the interface: %s", error)
+
+        return back
+
+    def close(self) -> None:
+        """Takes everything back, while the interface still exists; idempotent."""
+        interface, self._interface = self._interface, None
+        if interface is None:
+            return
+        for complaint in interface.undo_all():
+            log.debug("left behind: %s", complaint)

@@ -1,0 +1,1 @@
+"""The WireGuard protocol without I/O: time, randomness and datagrams are arguments."""

@@ -1,0 +1,341 @@
+"""One peer: its handshake, its sessions, and the timers that hold them together.
+
+The order of steps inside each method is the kernel's (receive.c, send.c, timers.c);
+where it matters the rule is named. Driven by Node only, except for the two setters.
+"""
+
+from __future__ import annotations
+
+from tunnel.constants import HANDSHAKE_TOS, SECOND
+from tunnel.protocol import noise
+from tunnel.protocol.events import (
+    EndpointMoved,
+    HandshakeComplete,
+    HandshakeGivenUp,
+    KeysErased,
+)
+from tunnel.protocol.handshake import Handshake
+from tunnel.protocol.local import Local
+from tunnel.protocol.messages import Initiation, Response
+from tunnel.protocol.path import PathEvent, PeerPath
+from tunnel.protocol.primitives import KEY_SIZE, ZERO_KEY, HandshakeError
+from tunnel.protocol.session import Session, Slots
+from tunnel.protocol.timers import Action, Occasion, Timer, Timers, may_initiate
+from tunnel.protocol.types import Arrival, Datagram, Endpoint
+from tunnel.protocol.watch import Watch
+
+KEEPALIVE_MAX_S = 65_535
+
+
+class Peer:
+    """Attributes to read: public_key, name, path, keepalive, last_handshake_wall."""
+
+    __slots__ = (
+        "__weakref__",
+        "_local",
+        "_timers",
+        "_watch",
+        "handshake",
+        "keepalive",
+        "last_handshake_wall",
+        "name",
+        "path",
+        "public_key",
+        "removed",
+        "scheduled",
+        "slots",
+    )
+
+    def __init__(
+        self, local: Local, public_key: bytes, path: PeerPath, psk: bytes | None
+    ) -> None:
+        self._local = local
+        self.public_key = public_key
+        self.path = path
+        self.name = ""
+        self.handshake = Handshake(local, public_key, psk)
+        self.slots = Slots()
+        self._timers = Timers(local.timing, local.jitter)
+        self._watch = Watch(path, self._timers, local)
+        self.keepalive = 0  # seconds, 0 is off
+        self.last_handshake_wall = 0  # Unix ns, 0 is never
+        self.removed = False
+        self.scheduled = 0  # belongs to the deadline heap
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.name or self.public_key[:4].hex()}>"
+
+    def next_deadline(self) -> int:
+        """0 when nothing is pending. Never later than what is due first."""
+        return self._timers.next()
+
+    # --- configuration
+
+    def set_preshared_key(self, key: bytes | None) -> None:
+        """For the next message of a handshake; the live session stays (R70)."""
+        self.handshake.preshared_key = checked_psk(key)
+
+    def set_keepalive(self, seconds: int, now: int, up: bool) -> None:
+        """Persistent keepalive; switched on, one is sent at once if `up` (R36)."""
+        if not 0 <= seconds <= KEEPALIVE_MAX_S:
+            raise ValueError(f"keepalive: {seconds} is not in 0..{KEEPALIVE_MAX_S}")
+        switched_on = seconds and not self.keepalive
+        self.keepalive = seconds
+        self._watch.interval = seconds * SECOND
+        if up and switched_on:
+            self.path.flush(keepalive=True)
+        self._watch.restart_persistent(now if up else 0, fresh=bool(switched_on))
+        self._local.deadlines.update(self)
+
+    # --- life
+
+    def start(self, now: int) -> None:
+        """The interface came up (R75)."""
+        self.path.flush(keepalive=bool(self.keepalive))
+        self._watch.restart_persistent(now, fresh=True)
+
+    def stop(self, now: int) -> None:
+        """The interface went down, or the peer was removed (R75, R76)."""
+        self.path.purge_staged()
+        self._timers.on(Occasion.STOPPED, now)
+        self._watch.reset()
+        self.forget_keys()
+        self.handshake.last_sent = None
+        self.handshake.attempts = 0
+
+    def suspended(self, now: int) -> None:
+        """The machine slept: what an attacker could have read is worthless (R41)."""
+        self._timers.on(Occasion.SUSPENDED, now)
+        self.forget_keys()
+
+    def forget_keys(self) -> None:
+        self.handshake.clear()
+        self._drop(self.slots.clear())
+
+    def identity_changed(self) -> None:
+        """Our private key is another one (R67)."""
+        self.handshake.remote.forget()
+        self.handshake.clear()
+        self.handshake.last_sent = None
+        for session in (self.slots.next, self.slots.current):
+            if session is not None:
+                session.invalidate_sending()
+
+    def _drop(self, sessions: list[Session]) -> None:
+        for session in sessions:
+            self.path.drop_keypair(session.keypair)
+            self._local.indices.remove(session.keypair.local_index)
+
+    # --- sending handshakes
+
+    def initiate(self, now: int, wall: int, *, retry: bool = False) -> None:
+        """Sends an initiation, unless it is too early for one (R17)."""
+        local, handshake = self._local, self.handshake
+        if not retry:
+            handshake.attempts = 0
+        if local.identity is None or self.path.endpoint is None:
+            local.counters["initiation.impossible"] += 1
+            return
+        if not may_initiate(handshake.last_sent, now, local.timing):
+            return
+        handshake.last_sent = now
+        try:
+            fields = handshake.create_initiation(local.identity, wall)
+        except HandshakeError as error:
+            local.counters[f"initiation.{error.reason}"] += 1
+            return
+        handshake.index = local.indices.new_handshake(self)
+        self._send(Initiation(handshake.index, *fields).pack(), now)
+        local.counters["initiation.sent"] += 1
+        self._timers.on(Occasion.INITIATION_SENT, now)
+
+    def _send(self, message: bytes, now: int) -> None:
+        data = self.handshake.jar.add_macs(message, now, self._local.timing)
+        endpoint = self.path.endpoint
+        if endpoint is None:
+            return
+        self.path.note_sent(now, len(data))
+        self._local.outbox.append(
+            Datagram(data, Endpoint(*endpoint), self.path.source, HANDSHAKE_TOS)
+        )
+        self._watch.ensure_persistent(now)
+
+    # --- receiving handshakes
+
+    def _received(self, arrival: Arrival) -> None:
+        """An authentic handshake message; it moves the endpoint (R54)."""
+        moved = self.path.endpoint != arrival.endpoint
+        self.path.note_received(
+            arrival.now, arrival.size, arrival.endpoint, arrival.source
+        )
+        self._watch.ensure_persistent(arrival.now)
+        if moved:
+            self._local.events.append(EndpointMoved(self))
+
+    def respond(self, consumed: noise.Consumed, sender: int, arrival: Arrival) -> None:
+        """An authentic initiation: admit it, respond, keep the session in next."""
+        local, handshake, now = self._local, self.handshake, arrival.now
+        handshake.admit(consumed, now)
+        handshake.clear()
+        self._received(arrival)
+        handshake.last_sent = now
+        fields, keys = noise.create_response(
+            consumed, handshake.preshared_key, local.random_bytes(KEY_SIZE)
+        )
+        index = local.indices.new_keypair(self)
+        session = self._new_session(index, sender, keys, now, initiator=False)
+        self._drop(self.slots.add_responded(session))
+        self._timers.on(Occasion.SESSION_DERIVED, now)
+        self._send(Response(index, sender, *fields).pack(), now)
+        local.counters["response.sent"] += 1
+
+    def accept(
+        self, message: Response, identity: noise.Identity, arrival: Arrival
+    ) -> None:
+        """The response to our initiation: the session is in use at once (R21)."""
+        keys = self.handshake.consume_response(identity, message)
+        self.handshake.index = None
+        self._local.indices.promote(message.receiver)
+        self._received(arrival)
+        session = self._new_session(
+            message.receiver, message.sender, keys, arrival.now, initiator=True
+        )
+        dropped = self.slots.add_initiated(session)
+        self.path.use_for_sending(session.keypair)
+        self._drop(dropped)
+        self._timers.on(Occasion.SESSION_DERIVED, arrival.now)
+        self._complete(arrival.now, arrival.wall)
+        self.path.flush(keepalive=True)
+
+    def _new_session(
+        self,
+        local_index: int,
+        remote_index: int,
+        keys: noise.SessionKeys,
+        now: int,
+        *,
+        initiator: bool,
+    ) -> Session:
+        keypair = self.path.add_keypair(
+            local_index,
+            remote_index,
+            keys.send,
+            keys.receive,
+            created=now,
+            initiator=initiator,
+            await_confirmation=not initiator,
+        )
+        return Session(keypair)
+
+    def _complete(self, now: int, wall: int) -> None:
+        self._timers.on(Occasion.HANDSHAKE_COMPLETE, now)
+        self.handshake.attempts = 0
+        self.handshake.last_minute_done = False
+        self.last_handshake_wall = wall
+        self._local.events.append(HandshakeComplete(self))
+
+    # --- what the packet path tells
+
+    def confirm_if_due(self, now: int, wall: int) -> None:
+        """Data arrived under the session in next: it is the current one (R21, R22)."""
+        session = self.slots.next
+        if session is None or not session.keypair.confirmed:
+            return
+        dropped = self.slots.confirm()
+        self.path.use_for_sending(session.keypair)
+        self._drop(dropped)
+        self._complete(now, wall)
+        self.path.flush(keepalive=False)
+
+    def path_event(self, events: int, now: int, wall: int) -> None:
+        """PathEvent bits; each is a hint, and what it says is looked at again."""
+        timing, current = self._local.timing, self.slots.current
+        self._watch.ensure_persistent(now)
+        if events & PathEvent.CONFIRMED:
+            self.confirm_if_due(now, wall)
+            current = self.slots.current
+            if current is not None:
+                # the path has switched by itself; maybe to one that is not it
+                self.path.use_for_sending(current.keypair)
+        if events & PathEvent.LAST_MINUTE and self._last_minute(now):
+            self.handshake.last_minute_done = True
+            self.initiate(now, wall)
+        if events & PathEvent.REKEY and current and current.wants_rekey(now, timing):
+            self.initiate(now, wall)
+        if events & PathEvent.NEEDS_SESSION:
+            self._needs_session(now, wall)
+        if events & PathEvent.UNREPLIED:
+            self._watch.data_arrived()
+            self._act(Timer.KEEPALIVE, now, wall)
+        if events & PathEvent.UNANSWERED:
+            self._act(Timer.NEW_HANDSHAKE, now, wall)
+        if events & PathEvent.ROAMED:
+            self._local.events.append(EndpointMoved(self))
+
+    def _last_minute(self, now: int) -> bool:
+        """Once for each session (R26)."""
+        current = self.slots.current
+        if current is None or self.handshake.last_minute_done:
+            return False
+        return current.in_last_minute(now, self._local.timing)
+
+    def _needs_session(self, now: int, wall: int) -> None:
+        """Packets wait; unless there is a session by now, ask for one."""
+        current = self.slots.current
+        if current is not None and current.can_send(now, self._local.timing):
+            self.path.use_for_sending(current.keypair)
+            self.path.flush(keepalive=False)
+        else:
+            self.initiate(now, wall)
+
+    # --- timers
+
+    def handle_deadline(self, now: int, wall: int) -> None:
+        """Looks at every timer that is due; one set too early is set again."""
+        for timer in self._timers.take_expired(now):
+            self._act(timer, now, wall)
+
+    def _act(self, timer: Timer, now: int, wall: int) -> None:
+        handshake = self.handshake
+        decision = self._watch.decide(timer, now, handshake)
+        match decision.action:
+            case Action.RETRY:
+                handshake.attempts += 1
+                self.path.clear_source()
+                self.initiate(now, wall, retry=True)
+            case Action.INITIATE:
+                self._watch.stop_waiting_for_answer()
+                self.initiate(now, wall)
+            case Action.KEEPALIVE if timer is Timer.PERSISTENT:
+                self._watch.send_persistent(now)
+            case Action.KEEPALIVE:
+                self._watch.send_keepalive(now)
+            case Action.GIVE_UP:
+                self._give_up(now)
+            case Action.ERASE:
+                self.forget_keys()
+                self.path.purge_staged()
+                self._local.events.append(KeysErased(self))
+            case Action.STOP | Action.WAIT:
+                pass
+
+    def _give_up(self, now: int) -> None:
+        """R19; the next packet that waits starts over."""
+        self._timers.on(Occasion.GIVEN_UP, now)
+        self._watch.cancel_keepalive()
+        self.path.purge_staged()
+        self._local.counters["handshake.given_up"] += 1
+        self._local.events.append(HandshakeGivenUp(self))
+
+
+def checked_key(key: bytes) -> bytes:
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"key: has {len(key)} bytes, not {KEY_SIZE}")
+    return bytes(key)
+
+
+def checked_psk(key: bytes | None) -> bytes | None:
+    """All zeros is "none" (paper 5.4.3)."""
+    if key is None or checked_key(key) == ZERO_KEY:
+        return None
+    return bytes(key)

@@ -1,0 +1,139 @@
+"""The facts behind one peer's lazy timers, and what they lead to (see `timers`)."""
+
+from __future__ import annotations
+
+from tunnel.protocol.handshake import Handshake
+from tunnel.protocol.local import Local
+from tunnel.protocol.path import PeerPath
+from tunnel.protocol.timers import (
+    DECIDE,
+    Action,
+    Decision,
+    Facts,
+    Timer,
+    Timers,
+    another_pending,
+)
+
+
+class Watch:
+    """Reads what the packet path recorded; sets the timer again when it was early."""
+
+    __slots__ = (
+        "_another_from",
+        "_jitter",
+        "_local",
+        "_more_keepalives",
+        "_need_another",
+        "_path",
+        "_timers",
+        "_unanswered_since",
+        "interval",
+    )
+
+    def __init__(self, path: PeerPath, timers: Timers, local: Local) -> None:
+        self._path = path
+        self._timers = timers
+        self._local = local
+        self.interval = 0  # of the persistent keepalive, ns; 0 is off
+        self._unanswered_since = 0  # what the jitter below was drawn for
+        self._jitter = 0
+        self._another_from = 0
+        self._need_another = False
+        self._more_keepalives = False
+
+    def decide(self, timer: Timer, now: int, handshake: Handshake) -> Decision:
+        """Also called for an edge event, which is a timer that was never set."""
+        facts = Facts(now)
+        if timer is Timer.RETRANSMIT:
+            facts.attempts = handshake.attempts
+            facts.last_handshake = handshake.last_sent
+            facts.yields = self._yields(handshake)
+            facts.jitter = self._local.jitter()
+        elif timer is Timer.NEW_HANDSHAKE:
+            facts.unanswered_since = self._path.check_unanswered()
+            facts.jitter = self._jitter_for(facts.unanswered_since)
+        elif timer is Timer.KEEPALIVE:
+            self._keepalive_facts(facts)
+        elif timer is Timer.PERSISTENT:
+            facts.interval = self.interval
+            facts.last_sent = self._path.last_sent
+            facts.last_received = self._path.last_received
+        decision = DECIDE[timer](facts, self._local.timing)
+        self._timers.set(timer, decision.at if decision.action is Action.WAIT else 0)
+        return decision
+
+    def _yields(self, handshake: Handshake) -> bool:
+        identity = self._local.identity
+        return identity is not None and identity.public < handshake.remote.public
+
+    def _jitter_for(self, unanswered_since: int) -> int:
+        """One draw for each stretch of unanswered data."""
+        if unanswered_since != self._unanswered_since:
+            self._unanswered_since = unanswered_since
+            self._jitter = self._local.jitter()
+        return self._jitter
+
+    def _keepalive_facts(self, facts: Facts) -> None:
+        since, again = self._path.check_unreplied()
+        facts.unreplied_since = since
+        facts.last_sent = self._path.last_sent
+        if not another_pending(self._another_from, facts.last_sent):
+            self._another_from = 0
+        facts.another_from = self._another_from
+        self._more_keepalives = self._need_another or again
+
+    # --- what follows from a decision
+
+    def data_arrived(self) -> None:
+        """Data while a second keepalive is pending makes it not the last one."""
+        if another_pending(self._another_from, self._path.last_sent):
+            self._need_another = True
+
+    def send_keepalive(self, now: int) -> None:
+        """R34: the passive keepalive, and another one later if more data had come."""
+        self._path.flush(keepalive=True)
+        self._path.clear_unreplied()
+        self._path.clear_unreplied_again()
+        self._need_another = False
+        self._another_from = now if self._more_keepalives else 0
+        if self._another_from:
+            at = now + self._local.timing.keepalive_timeout
+            self._timers.set(Timer.KEEPALIVE, at)
+
+    def send_persistent(self, now: int) -> None:
+        """R36; looked at again even if it could not be sent."""
+        self._path.flush(keepalive=True)
+        self._timers.set(Timer.PERSISTENT, now + self.interval)
+
+    def stop_waiting_for_answer(self) -> None:
+        """R33 fired: the next data sent starts anew; the source may be why (R20)."""
+        self._path.clear_source()
+        self._path.clear_unanswered()
+        self._unanswered_since = 0
+
+    def cancel_keepalive(self) -> None:
+        self._path.clear_unreplied()
+        self._another_from = 0
+
+    def reset(self) -> None:
+        """All timers were cancelled: the path is to tell everything again."""
+        self._path.clear_unanswered()
+        self._path.clear_unreplied()
+        self._path.clear_unreplied_again()
+        self._unanswered_since = self._another_from = 0
+        self._need_another = False
+
+    def ensure_persistent(self, now: int) -> None:
+        """After anything that could be the first packet since the interface is up."""
+        if self.interval and not self._timers.pending(Timer.PERSISTENT):
+            self.restart_persistent(now, fresh=False)
+
+    def restart_persistent(self, now: int, *, fresh: bool) -> None:
+        """From the last packet, or if `fresh` from now; `now` 0 stops it."""
+        if not self.interval or not now:
+            self._timers.set(Timer.PERSISTENT, 0)
+            return
+        last = max(self._path.last_sent, self._path.last_received)
+        start = now if fresh or not last else last
+        self._timers.set(Timer.PERSISTENT, start + self.interval)

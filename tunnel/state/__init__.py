@@ -1,0 +1,1 @@
+"""What should be and what is: states, plans and their application."""

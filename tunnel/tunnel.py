@@ -1,0 +1,282 @@
+"""The async API: a tunnel that runs in a thread of its own beside your event loop.
+
+Every method that looks into the tunnel or changes it runs in the control thread and
+is awaited; packets never pass through Python except those of `packets`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from tunnel.engine import Engine, system_network
+from tunnel.errors import DeviceError
+from tunnel.state.apply import Target
+from tunnel.state.apply import apply as apply_to
+from tunnel.state.model import (
+    DeviceState,
+    Endpoint,
+    PeerState,
+    canonical_prefixes,
+)
+from tunnel.state.plan import Plan, diff
+
+if TYPE_CHECKING:
+    from tunnel.config.schema import Config
+    from tunnel.io.memory import TunUser
+    from tunnel.protocol.types import Timing
+    from tunnel.status import DeviceStatus
+
+__all__ = ["Packets", "Tunnel", "apply", "plan"]
+
+T = TypeVar("T")
+
+_LOCALHOST = bytes([127, 0, 0, 1])
+
+
+def _state_of(config: Config | DeviceState) -> DeviceState:
+    if isinstance(config, DeviceState):
+        return config
+    from tunnel.config.desired import desired_state
+
+    return desired_state(config)
+
+
+def plan(
+    observed: Config | DeviceState,
+    desired: Config | DeviceState,
+    *,
+    generation: int = 0,
+) -> Plan:
+    """What has to change so that `observed` becomes `desired`; nothing is done."""
+    return diff(_state_of(observed), _state_of(desired), generation=generation)
+
+
+def apply(plan: Plan, target: Target) -> int:
+    """Applies all of the plan to the target or nothing of it; the new generation."""
+    return apply_to(plan, target)
+
+
+class Tunnel:
+    """A running tunnel, as an async context manager.
+
+    `config` is what `load_config` returns, or a `DeviceState`. `timing` replaces the
+    protocol's times (for tests and demonstrations only: both ends must agree).
+    """
+
+    def __init__(
+        self, config: Config | DeviceState, *, timing: Timing | None = None
+    ) -> None:
+        self._desired = _state_of(config)
+        self._timing = timing
+        self._engine: Engine | None = None
+        self._thread: threading.Thread | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._packets: Packets | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Opens the interface and applies the configuration; raises if it cannot."""
+        if self._thread is not None:
+            raise DeviceError("the tunnel was started before")
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[Engine] = loop.create_future()
+        self._ended = loop.create_future()
+        self._ended.add_done_callback(_retrieve)
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(_Once(loop, started), _Once(loop, self._ended)),
+            name="tunnel-control",
+            daemon=True,
+        )
+        self._thread.start()
+        self._engine = await started
+        if self._engine.packets is not None:
+            self._packets = Packets(self._engine.packets)
+
+    def _run(self, started: _Once[Engine], ended: _Once[None]) -> None:
+        """The control thread."""
+        try:
+            engine = Engine(
+                self._desired.interface,
+                network=system_network(self._desired),
+                timing=self._timing,
+            )
+        except BaseException as error:  # noqa: BLE001 - start() raises it
+            started.fail(error)
+            ended.done(None)
+            return
+        try:
+            engine.start(self._desired)
+            started.done(engine)
+            engine.run()
+        except BaseException as error:  # noqa: BLE001 - the caller's, not this thread's
+            started.fail(error)
+            ended.fail(error)
+        finally:
+            engine.close()
+            ended.done(None)
+
+    async def close(self) -> None:
+        """Stops it and gives everything back; idempotent."""
+        if self._engine is not None:
+            self._engine.stop()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        self._engine = None
+
+    async def wait(self) -> None:
+        """Until the tunnel ends; raises what ended it, if that was a failure."""
+        if self._ended is None:
+            raise DeviceError("the tunnel is not running")
+        await asyncio.shield(self._ended)
+
+    # --- looking and changing
+
+    async def call(self, function: Callable[[Engine], T]) -> T:
+        """Runs `function(engine)` in the control thread; keep it short."""
+        engine = self._engine
+        if engine is None or self._ended is None or self._ended.done():
+            raise DeviceError("the tunnel is not running")
+        answer = asyncio.wrap_future(engine.submit(lambda: function(engine)))
+        either: list[asyncio.Future[Any]] = [answer, self._ended]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise DeviceError("the tunnel ended")
+        return answer.result()
+
+    async def status(self) -> DeviceStatus:
+        """Live values: endpoints, handshakes, bytes, drop counters."""
+        return await self.call(lambda engine: engine.device.status())
+
+    async def observe(self) -> DeviceState:
+        """The configuration in force."""
+        return await self.call(lambda engine: engine.device.observe())
+
+    async def plan(self, config: Config | DeviceState) -> Plan:
+        """What applying `config` would do, session by session; nothing is done."""
+        desired = _state_of(config)
+        return await self.call(lambda engine: engine.plan(desired))
+
+    async def apply(self, change: Plan | Config | DeviceState) -> Plan:
+        """Applies a plan, or what is missing to a configuration; returns the plan."""
+        if isinstance(change, Plan):
+            made = change
+            await self.call(lambda engine: engine.apply(made))
+            return made
+        desired = _state_of(change)
+
+        def plan_and_apply(engine: Engine) -> Plan:
+            missing = engine.plan(desired)
+            engine.apply(missing)
+            return missing
+
+        return await self.call(plan_and_apply)
+
+    @property
+    def packets(self) -> Packets:
+        """The inside of a loopback tunnel."""
+        if self._packets is None:
+            raise DeviceError("only a running tunnel of type loopback has packets")
+        return self._packets
+
+    async def connect(self, other: Tunnel, *, address: bytes = _LOCALHOST) -> None:
+        """Makes two tunnels of this program peers of each other, over real UDP.
+
+        Each takes the other's interface addresses as its allowed IPs if it does not
+        know it as a peer yet, and this host's `address` and its port as endpoint.
+        """
+        for one, far in ((self, other), (other, self)):
+            state, status = await far.observe(), await far.status()
+            if status.public_key is None:
+                raise DeviceError("a tunnel without a private key has no peers")
+            peer = PeerState(
+                status.public_key,
+                endpoint=(address, status.listen_port, 0),
+                allowed_ips=canonical_prefixes(
+                    (packed, len(packed) * 8) for packed, _ in state.interface.addresses
+                ),
+            )
+            await one._merge_peer(peer)
+
+    async def _merge_peer(self, peer: PeerState) -> None:
+        state = await self.observe()
+        endpoint: Endpoint | None = peer.endpoint
+        known = state.peers.get(peer.public_key)
+        merged = peer if known is None else replace(known, endpoint=endpoint)
+        await self.apply(replace(state, peers={**state.peers, peer.public_key: merged}))
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """A failure nobody waits for is known to `call` and needs no warning."""
+    if not future.cancelled():
+        future.exception()
+
+
+class _Once(Generic[T]):
+    """The result of an asyncio future, set from another thread, the first time only.
+
+    The event loop may be gone by then: nobody waits for the result any more.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[T]):
+        self._loop = loop
+        self._future = future
+
+    def done(self, value: T) -> None:
+        self._set(lambda: self._future.set_result(value))
+
+    def fail(self, error: BaseException) -> None:
+        self._set(lambda: self._future.set_exception(error))
+
+    def _set(self, action: Callable[[], None]) -> None:
+        def once() -> None:
+            if not self._future.done():
+                action()
+
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(once)
+
+
+class Packets:
+    """IP packets into a loopback tunnel and out of it."""
+
+    def __init__(self, end: TunUser) -> None:
+        self._end = end
+
+    async def send(self, packet: bytes) -> None:
+        """Hands the tunnel one IP packet, as an application's socket would."""
+        while True:
+            try:
+                self._end.send(packet, timeout=0)
+                return
+            except TimeoutError:
+                await asyncio.sleep(0.001)
+
+    async def recv(self) -> bytes:
+        """The next IP packet that arrived through the tunnel."""
+        while True:
+            try:
+                return self._end.recv(timeout=0)
+            except TimeoutError:
+                await self._readable()
+
+    async def _readable(self) -> None:
+        loop, fd = asyncio.get_running_loop(), self._end.fileno()
+        ready = asyncio.Event()
+        loop.add_reader(fd, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(fd)
