@@ -21,7 +21,7 @@ import os
 import sys
 import threading
 from enum import IntFlag
-from hashlib import blake2s
+from tunnel.digest import blake2s
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

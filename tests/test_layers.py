@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "tunnel"
 
 # layer -> modules of that layer; a package stands for everything in it
 LAYERS = {
-    "base": ["errors", "constants"],
+    "base": ["errors", "constants", "digest"],
     "fastpath": ["_fastpath"],
     "protocol": ["protocol"],
     "io": ["io"],

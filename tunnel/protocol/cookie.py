@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from hmac import compare_digest
 
 from tunnel.constants import (
     COOKIE_NONCE_SIZE,
@@ -17,6 +16,7 @@ from tunnel.constants import (
     LABEL_MAC1,
     MAC_SIZE,
 )
+from tunnel.digest import compare_digest
 from tunnel.protocol.messages import CookieReply
 from tunnel.protocol.primitives import (
     KEY_SIZE,

@@ -8,11 +8,10 @@ without a private key never loads them.
 from __future__ import annotations
 
 from functools import cache
-from hashlib import blake2s
-from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from tunnel.constants import MAC_SIZE
+from tunnel.digest import blake2s, compare_digest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import (

@@ -10,11 +10,12 @@ raw bytes. Sharing equal tuples between states keeps ten thousand peers cheap.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
+
+from tunnel.digest import compare_digest
 
 __all__ = [
     "Address",
@@ -58,7 +59,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value, other._value)
+        return compare_digest(self._value, other._value)
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -69,7 +70,7 @@ class Secret:
 
 def secret_or_none(value: bytes | None) -> Secret | None:
     """A key as configured; all zero bytes mean "none" (R68)."""
-    if value is None or hmac.compare_digest(value, _ZERO_KEY):
+    if value is None or compare_digest(value, _ZERO_KEY):
         return None
     return Secret(value)
 

@@ -7,13 +7,13 @@ its inverse is the way back. Rendering is in `render.py`, applying in `apply.py`
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
 
+from tunnel.digest import blake2s
 from tunnel.state.model import DeviceState, PeerState, Prefix, Secret
 
 __all__ = ["Action", "ActionKind", "Change", "Move", "Plan", "SessionEffect", "diff"]
@@ -177,8 +177,8 @@ class Plan:
     @cached_property
     def hash(self) -> str:
         """Names what the plan does, whatever its order: 64 hexadecimal digits."""
-        parts = sorted(hashlib.sha256(_spell(a)).digest() for a in self.actions)
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        parts = sorted(blake2s(_spell(a)).digest() for a in self.actions)
+        return blake2s(b"".join(parts)).hexdigest()
 
     def inverse(self) -> Plan:
         """The plan that undoes this one, right after it was applied."""
