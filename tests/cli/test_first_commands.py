@@ -1,0 +1,190 @@
+"""The commands a newcomer types first: output, exit codes, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab.network import Lab
+from lab.process import wait_until
+
+import tunnel
+
+SEED_PSK = "quiet harbour 51 lanterns"
+
+
+def command(
+    *argv: str, text: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tunnel", *argv],
+        input=text,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_version_and_help() -> None:
+    assert command("--version").stdout == f"tunnel {tunnel.__version__}\n"
+    for argv in (["--help"], ["-h"], ["up", "--help"], ["demo", "--help"]):
+        done = command(*argv)
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
+    assert "Exit codes" in command("--help").stdout
+
+
+def test_wrong_command_line_is_exit_code_2() -> None:
+    assert command("no-such-command").returncode == 2
+    assert command("up", "--no-such-option").returncode == 2
+
+
+def test_keys_fit_together() -> None:
+    private = command("genkey").stdout
+    public = command("pubkey", text=private).stdout
+    assert len(b64decode(private)) == len(b64decode(public)) == 32
+    wg = subprocess.run(["wg", "pubkey"], input=private, capture_output=True, text=True)
+    assert wg.stdout == public
+    assert command("genpsk").stdout != command("genpsk").stdout
+
+
+@pytest.mark.parametrize("text", ["", "short\n", "!" * 44 + "\n", "A" * 40 + "\n"])
+def test_pubkey_refuses_what_is_no_key(text: str) -> None:
+    done = command("pubkey", text=text)
+    assert done.returncode == 1
+    assert "standard input" in done.stderr
+    assert "tunnel genkey" in done.stderr
+    assert text.strip() == "" or text.strip() not in done.stderr
+
+
+def bad(config: dict[str, object]) -> str:
+    return json.dumps({"mode": "server", "psk": SEED_PSK, **config}, indent=1)
+
+
+@pytest.mark.parametrize("name", ["check", "up"])
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (bad({"lisen": 1}), 'line 4: lisen: .*"?listen'),
+        (bad({"listen": 70000}), "listen"),
+        (bad({"peers": [{"name": "a", "allowedIPs": ["10.0.0.0/33"]}]}), "allowedIPs"),
+        ("{", "line 1"),
+    ],
+)
+def test_bad_configuration_names_the_field(
+    name: str, config: str, said: str, tmp_path: Path
+) -> None:
+    done = command(name, "-", text=config, TUNNEL_RUN_DIR=str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert re.search(said, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert SEED_PSK not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_tunnel_is_running(tmp_path: Path) -> None:
+    done = command("status", TUNNEL_RUN_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert "tunnel up" in done.stderr
+    assert command("status", "wg9", TUNNEL_RUN_DIR=str(tmp_path)).returncode == 1
+    assert command("status", "--json", TUNNEL_RUN_DIR=str(tmp_path)).stdout == "{}\n"
+
+
+@pytest.fixture
+def lab(require_root: None, require_tun: None) -> Iterator[Lab]:
+    with Lab("left", "right") as made:
+        yield made
+
+
+def configuration(address: str, **more: object) -> str:
+    return json.dumps(
+        {
+            "mode": "server",
+            "psk": SEED_PSK,
+            "listen": ":51820",
+            "tunnel": {
+                "name": "up0",
+                "address": f"{address}/24",
+                "routes": ["10.123.0.0/16"],
+            },
+            **more,
+        }
+    )
+
+
+def test_up_configures_the_interface_and_takes_it_back(
+    lab: Lab, tmp_path: Path
+) -> None:
+    host = next(iter(lab))
+    path = tmp_path / "config.json"
+    path.write_text(configuration("10.44.0.1"))
+    process = host.popen(sys.executable, "-m", "tunnel", "up", str(path))
+    socket = host.path("/var/run/wireguard/up0.sock")
+    wait_until("up0 answers", socket.exists, timeout=10)
+    wait_until("its address", lambda: "10.44.0.1/24" in host.ip("addr"), timeout=10)
+    assert "10.123.0.0/16 dev up0" in host.ip("route")
+    assert socket.stat().st_mode & 0o777 == 0o600
+    shown = json.loads(
+        host.run(sys.executable, "-m", "tunnel", "status", "--json").stdout
+    )
+    assert shown["up0"]["listenPort"] == 51820
+    process.signal(signal.SIGTERM)
+    assert process.wait(2) == 0
+    assert not socket.exists()
+    assert not host.has_interface("up0")
+    assert "10.123" not in host.ip("route")
+
+
+def test_psk_mode_server_and_client_know_each_other_by_name(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Nothing but a psk and names, and still plain WireGuard on the wire."""
+    left, right = lab
+    server, client = tmp_path / "server.json", tmp_path / "client.json"
+    peers = [{"name": "laptop", "allowedIPs": ["10.44.0.2/32"]}]
+    server.write_text(configuration("10.44.0.1", peers=peers))
+    client.write_text(
+        configuration(
+            "10.44.0.2",
+            mode="client",
+            name="laptop",
+            endpoint=f"{left.ipv4}:51820",
+            peers=[{"name": "server", "allowedIPs": ["10.44.0.0/24"]}],
+        )
+    )
+    running = [
+        host.popen(sys.executable, "-m", "tunnel", "up", str(path))
+        for host, path in ((left, server), (right, client))
+    ]
+    for host in lab:
+        wait_until("the address", lambda h=host: "10.44" in h.ip("addr"), timeout=10)
+
+    def pinged() -> bool:
+        ping = ("ping", "-c", "3", "-i", "0.1", "-W", "1", "10.44.0.1")
+        return right.run(*ping, check=False).returncode == 0
+
+    wait_until("a ping", pinged, timeout=10)
+    for process in running:
+        process.signal(signal.SIGTERM)
+        assert process.wait(2) == 0
+
+
+def test_demo_in_one_process_loses_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    root = Path(__file__).resolve().parents[2]
+    config.write_text((root / "config.json").read_text())
+    began = time.monotonic()
+    done = command("demo", str(config), "--in-process", "--seconds", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS" in done.stdout
+    assert time.monotonic() - began < 30
