@@ -112,10 +112,11 @@ def test_code_runs_in_a_namespace_and_failures_come_back() -> None:
 
 def test_uapi_directory_is_private_to_a_host() -> None:
     with Lab("a", "b") as lab:
-        lab["a"].run("touch", "/var/run/wireguard/x")
-        assert lab["a"].path("/var/run/wireguard/x").exists()
-        assert not lab["b"].path("/var/run/wireguard/x").exists()
-        assert not Path("/var/run/wireguard/x").exists()
+        probe = f"/var/run/wireguard/probe-{os.getpid()}"
+        lab["a"].run("touch", probe)
+        assert lab["a"].path(probe).exists()
+        assert not lab["b"].path(probe).exists()
+        assert not Path(probe).exists()
 
 
 def test_a_flow_counts_lost_duplicated_and_misrouted_packets() -> None:
