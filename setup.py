@@ -38,6 +38,8 @@ C_SOURCES: dict[str, list[str]] = {
         "aip_node.c",
         "b2s.c",
         "epoch.c",
+        "gro.c",
+        "gso.c",
         "keypairs.c",
         "path.c",
         "rx.c",
@@ -46,7 +48,7 @@ C_SOURCES: dict[str, list[str]] = {
         "vnet.c",
         "worker.c",
     ],
-    "offload": ["vnet.c"],
+    "offload": ["gro.c", "gso.c", "vnet.c"],
     "blake2s": ["b2s.c"],
 }
 

@@ -134,6 +134,8 @@ cdef extern from "worker.h" nogil:
         bint stopping
         bint event_signalled
         bint tun_gone
+        bint tun_gso
+        bint gso_off[2]
         timing timing
         const aead_kernel *aead
         epoch epoch
@@ -149,8 +151,17 @@ cdef extern from "worker.h" nogil:
         uint64_t tun_written
         uint64_t udp_received
         uint64_t udp_sent
+        uint64_t tun_writes
+        uint64_t udp_receives
+        uint64_t udp_sends
         uint64_t drops[1]
+    struct gro:
+        bint tcp
+        bint udp
+    struct inbox:
+        gro gro
     struct worker:
+        inbox in_ "in"
         engine *engine
         unsigned reader
         uint64_t now

@@ -168,8 +168,14 @@ class Pump:
         reject_after_time: int = ...,
         rekey_timeout: int = ...,
         keepalive_timeout: int = ...,
+        tcp_offload: bool = False,
+        udp_offload: bool = False,
     ) -> None:
-        """`tun_fd` is duplicated; each packet on it has a 10 byte virtio header."""
+        """`tun_fd` is duplicated; each packet on it has a 10 byte virtio header.
+
+        The offloads are what was agreed with the TUN device (TUNSETOFFLOAD): it hands
+        over large packets, and takes merged ones.
+        """
 
     @property
     def event_fd(self) -> int: ...  # readable when there is something to drain

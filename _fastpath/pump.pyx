@@ -3,14 +3,14 @@
 """The packet pump: one worker thread between the TUN and the UDP sockets.
 
     outbound (tx.c)                              inbound (rx.c)
-    1 drain the TUN                              3 drain the socket (recvmmsg)
+    1 drain the TUN                              3 drain the socket (recvmmsg, UDP_GRO)
     2 validate, complete checksums (vnet.c)        handshakes: mac1, to the ring
     3 route: longest prefix -> Path              4 receiver index -> Keypair
-    4 header, padding, counter; seal the run     5 open the run (kernels/)
-    5 send (send.c, sendmmsg)                    6 window, endpoint, facts, events
-                                                 7 source check, write to the TUN
+      split large packets (gso.c)                5 open the run (kernels/)
+    4 header, padding, counter; seal the run     6 window, endpoint, facts, events
+    5 send trains (send.c, UDP_SEGMENT)          7 source check; merge (gro.c), write
 
-Each step is sequential within a worker; a batch is at most 64 packets. The worker
+Each step is sequential within a worker; a batch is at most 128 datagrams. The worker
 loads the snapshot (routes, sockets, MTU, keys for mac1) once per batch, so a packet
 sees the configuration before a commit or after it. No Python object is touched and
 no lock is taken between the two `epoch_` calls of `_work`; the control thread talks
@@ -93,7 +93,8 @@ cdef class Pump:
                   unsigned long long rekey_after_time=REKEY_AFTER_TIME,
                   unsigned long long reject_after_time=REJECT_AFTER_TIME,
                   unsigned long long rekey_timeout=REKEY_TIMEOUT,
-                  unsigned long long keepalive_timeout=KEEPALIVE_TIMEOUT):
+                  unsigned long long keepalive_timeout=KEEPALIVE_TIMEOUT,
+                  bint tcp_offload=False, bint udp_offload=False):
         self.paths = {}
         self.stopped = True  # until everything is there
         self.e = <engine *>calloc(1, sizeof(engine))
@@ -106,6 +107,9 @@ cdef class Pump:
         if engine_init(self.e, tun) or worker_init(self.w, self.e, 0):
             raise MemoryError
         self.e.aead = aead_module.selected()
+        self.e.tun_gso = tcp_offload or udp_offload
+        self.w.in_.gro.tcp = tcp_offload
+        self.w.in_.gro.udp = udp_offload
         self.e.timing.rekey_after_time = rekey_after_time
         self.e.timing.reject_after_time = reject_after_time
         self.e.timing.rekey_timeout = rekey_timeout
@@ -258,7 +262,9 @@ cdef class Pump:
     def counters(self):
         cdef counters *c = &self.w.counters
         result = {"tun_read": c.tun_read, "tun_written": c.tun_written,
-                  "udp_received": c.udp_received, "udp_sent": c.udp_sent}
+                  "udp_received": c.udp_received, "udp_sent": c.udp_sent,
+                  "tun_writes": c.tun_writes, "udp_receives": c.udp_receives,
+                  "udp_sends": c.udp_sends}
         for reason in DropReason:
             if reason:
                 result["drop." + reason.name.lower()] = c.drops[<int>reason]

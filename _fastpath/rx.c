@@ -8,16 +8,24 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/udp.h>
 
 #include "b2s.h"
 
 #define MAC_BYTES 16
+#ifndef SOL_UDP
+#define SOL_UDP 17
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 /* ---- where a datagram came from */
 
-static void read_control(struct msghdr *m, struct datagram *d)
+/* Returns the size of the message's datagrams (0: it is one). */
+static uint32_t read_control(struct msghdr *m, struct endpoint *from, uint8_t *tos)
 {
-    struct endpoint *from = &d->from;
+    uint32_t segment = 0;
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
         if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
@@ -33,39 +41,45 @@ static void read_control(struct msghdr *m, struct datagram *d)
             from->source_ifindex = info.ipi6_ifindex;
             from->source_family = 6;
         } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-            d->tos = *CMSG_DATA(c);
+            *tos = *CMSG_DATA(c);
         } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
             int tclass;
             memcpy(&tclass, CMSG_DATA(c), sizeof tclass);
-            d->tos = (uint8_t)tclass;
+            *tos = (uint8_t)tclass;
+        } else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
+            int size;
+            memcpy(&size, CMSG_DATA(c), sizeof size);
+            segment = size > 0 ? (uint32_t)size : 0;
         }
     }
+    return segment;
 }
 
-static void read_address(struct worker *w, struct batch *b, size_t i)
+static uint32_t read_address(struct worker *w, uint32_t m)
 {
-    struct datagram *d = &b->datagram[i];
-    struct msghdr *m = &b->message[i].msg_hdr;
-    struct endpoint *from = &d->from;
+    struct inbox *in = &w->in;
+    struct endpoint *from = &in->from[m];
+    struct msghdr *h = &in->message[m].msg_hdr;
 
+    in->tos[m] = 0;
     if (w->snapshot->connected) {
         *from = w->snapshot->far_end;
-        return;
+        return 0;
     }
     memset(from, 0, sizeof *from);
-    if (b->address[i].sin6_family == AF_INET6) {
-        struct sockaddr_in6 *a = &b->address[i];
+    if (in->address[m].sin6_family == AF_INET6) {
+        struct sockaddr_in6 *a = &in->address[m];
         memcpy(from->address, &a->sin6_addr, 16);
         from->port = ntohs(a->sin6_port);
         from->scope_id = a->sin6_scope_id;
         from->family = 6;
     } else {
-        struct sockaddr_in *a = (struct sockaddr_in *)&b->address[i];
+        struct sockaddr_in *a = (struct sockaddr_in *)&in->address[m];
         memcpy(from->address, &a->sin_addr, 4);
         from->port = ntohs(a->sin_port);
         from->family = 4;
     }
-    read_control(m, d);
+    return read_control(h, from, &in->tos[m]);
 }
 
 /* ---- handshake messages: mac1 first, so that garbage never reaches Python (R43) */
@@ -81,13 +95,14 @@ static bool mac1_matches(struct worker *w, const uint8_t *data, uint32_t length)
     return different == 0;
 }
 
-static void handshake_message(struct worker *w, struct datagram *d, bool has_mac)
+static void handshake_message(struct worker *w, struct arrival *d, bool has_mac)
 {
     if (!w->snapshot->has_key)
         drop(w, DROP_RX_NO_KEY);
     else if (has_mac && !mac1_matches(w, d->slot, d->length))
         drop(w, DROP_RX_MAC1);
-    else if (!handshake_push(w->engine, &d->from, d->slot, (uint16_t)d->length))
+    else if (!handshake_push(w->engine, &w->in.from[d->message], d->slot,
+                             (uint16_t)d->length))
         drop(w, DROP_RX_HANDSHAKE_FULL);
 }
 
@@ -95,20 +110,21 @@ static void handshake_message(struct worker *w, struct datagram *d, bool has_mac
 
 /* The rules that a packet follows once its tag was good, in the kernel's order
  * (receive.c wg_packet_consume_data_done).  False: not for the TUN. */
-static bool authenticated(struct worker *w, struct datagram *d, uint32_t length)
+static bool authenticated(struct worker *w, struct arrival *d, uint32_t length)
 {
     const struct timing *t = &w->engine->timing;
+    const struct endpoint *from = &w->in.from[d->message];
     struct keypair *k = d->keypair;
     struct path *p = k->path;
     uint32_t events = 0;
 
     if (!atomic_load_explicit(&p->dead, memory_order_relaxed)) {
         struct endpoint known;
-        if (!endpoint_read(p, &known) || memcmp(&known, &d->from, sizeof known)) {
-            if (memcmp(known.address, d->from.address, 16) ||
-                known.port != d->from.port || known.family != d->from.family)
+        if (!endpoint_read(p, &known) || memcmp(&known, from, sizeof known)) {
+            if (memcmp(known.address, from->address, 16) || known.port != from->port ||
+                known.family != from->family)
                 events |= EVENT_ROAMED;
-            endpoint_write(p, &d->from);
+            endpoint_write(p, from);
         }
     }
     if (atomic_load_explicit(&k->awaiting_confirmation, memory_order_relaxed) &&
@@ -146,7 +162,24 @@ static bool window_accepts(struct worker *w, struct keypair *k, uint64_t counter
 
 /* ---- 7: inner packet: whole, from an address of this peer, to the TUN */
 
-static void deliver(struct worker *w, struct datagram *d, uint32_t length)
+static void give(struct worker *w, uint8_t *packet, const struct ip_view *v)
+{
+    struct gro *g = &w->in.gro;
+    struct gro_item *before;
+
+    if (atomic_load_explicit(&w->engine->tun_gone, memory_order_relaxed))
+        return;
+    while (g->tcp || g->udp) {
+        if (gro_take(g, packet, v, &before))
+            return;
+        if (!before)
+            break;
+        tun_write_merged(w, before);
+    }
+    tun_write(w, packet, v->length);
+}
+
+static void deliver(struct worker *w, struct arrival *d, uint32_t length)
 {
     uint8_t *packet = d->slot + SLOT_PACKET_OFFSET;
     struct ip_view v;
@@ -159,42 +192,46 @@ static void deliver(struct worker *w, struct datagram *d, uint32_t length)
     /* longest prefix over the whole table, not this peer's list (R53) */
     owner = v.version == 4 ? aip_lookup4(&w->snapshot->routes, v.source)
                            : aip_lookup6(&w->snapshot->routes, v.source);
-    if (owner != d->keypair->path) {
+    if (owner != d->keypair->path)
         drop(w, DROP_RX_SOURCE);
-        return;
-    }
-    if (!ecn_decapsulate(packet, &v, d->tos)) {
+    else if (!ecn_decapsulate(packet, &v, w->in.tos[d->message]))
         drop(w, DROP_RX_ECN);
-        return;
-    }
-    if (!atomic_load_explicit(&w->engine->tun_gone, memory_order_relaxed))
-        tun_write(w, packet, v.length);
+    else
+        give(w, packet, &v);
+}
+
+static void flush_merged(struct worker *w)
+{
+    for (uint32_t i = 0; i < GRO_FLOWS; i++)
+        if (w->in.gro.item[i].pieces)
+            tun_write_merged(w, &w->in.gro.item[i]);
 }
 
 /* ---- 5: open a run of one keypair */
 
-static void open_group(struct worker *w, struct batch *b, const uint16_t *member,
-                       size_t n)
+static void open_group(struct worker *w)
 {
+    struct inbox *in = &w->in;
     struct keypair *k;
 
-    if (!n)
+    if (!in->count)
         return;
-    k = b->datagram[member[0]].keypair;
-    w->engine->aead->open_batch(k->receive_key, b->op, n);
-    for (size_t i = 0; i < n; i++) {
-        struct datagram *d = &b->datagram[member[i]];
-        struct aead_op *op = &b->op[i];
+    k = in->arrival[0].keypair;
+    w->engine->aead->open_batch(k->receive_key, in->op, in->count);
+    for (uint32_t i = 0; i < in->count; i++) {
+        struct arrival *d = &in->arrival[i];
+        struct aead_op *op = &in->op[i];
         if (!op->ok)
             drop(w, DROP_RX_AUTH);
         else if (window_accepts(w, k, op->nonce) && authenticated(w, d, op->len))
             deliver(w, d, op->len);
     }
+    in->count = 0;
 }
 
 /* ---- 4: which keypair */
 
-static struct keypair *find_keypair(struct worker *w, const struct datagram *d,
+static struct keypair *find_keypair(struct worker *w, const struct arrival *d,
                                     uint64_t counter)
 {
     uint32_t index;
@@ -217,93 +254,106 @@ static struct keypair *find_keypair(struct worker *w, const struct datagram *d,
     return k;
 }
 
-/* Data datagrams become operations; true when the datagram is one. */
-static bool data_message(struct worker *w, struct datagram *d, struct aead_op *op)
+static void data_message(struct worker *w, struct arrival *d)
 {
+    struct inbox *in = &w->in;
     uint64_t counter;
 
     memcpy(&counter, d->slot + 8, 8);
     d->keypair = find_keypair(w, d, counter);
     if (!d->keypair)
-        return false;
-    *op = (struct aead_op){
+        return;
+    if (in->count == BATCH_MAX ||
+        (in->count && in->arrival[0].keypair != d->keypair))
+        open_group(w);
+    in->op[in->count] = (struct aead_op){
         .src = d->slot + SLOT_PACKET_OFFSET,
         .dst = d->slot + SLOT_PACKET_OFFSET,
         .len = d->length - DATA_HEADER_LEN - DATA_TAG_LEN,
         .nonce = counter,
     };
-    return true;
+    in->arrival[in->count++] = *d;
 }
 
 /* R1: the type with its reserved bytes, and the exact length. */
-static bool is_data(struct worker *w, struct datagram *d)
+static void take_datagram(struct worker *w, struct arrival *d)
 {
     uint32_t type;
 
     if (d->length < DATA_HEADER_LEN + DATA_TAG_LEN) {
         drop(w, DROP_RX_LENGTH);
-        return false;
+        return;
     }
     memcpy(&type, d->slot, 4);
     if (type == 4)
-        return true;
-    if (type < 1 || type > 3)
+        data_message(w, d);
+    else if (type < 1 || type > 3)
         drop(w, DROP_RX_TYPE);
     else if (d->length != (type == 1 ? 148u : type == 2 ? 92u : 64u))
         drop(w, DROP_RX_LENGTH);
     else
         handshake_message(w, d, type != 3);
-    return false;
 }
 
 /* ---- 3: drain the socket */
 
-static int receive(struct worker *w, struct batch *b, int fd)
+static int receive(struct worker *w, int fd)
 {
+    struct inbox *in = &w->in;
     int n;
 
-    for (size_t i = 0; i < BATCH_MAX; i++) {
-        b->iov[i] = (struct iovec){.iov_base = batch_slot(b, i), .iov_len = 65536};
-        b->message[i].msg_hdr = (struct msghdr){
-            .msg_name = &b->address[i], .msg_namelen = sizeof b->address[i],
-            .msg_iov = &b->iov[i], .msg_iovlen = 1,
-            .msg_control = b->control[i], .msg_controllen = CONTROL_BYTES};
+    for (uint32_t i = 0; i < IN_MESSAGES; i++) {
+        in->iov[i] = (struct iovec){
+            .iov_base = in->buffers + (size_t)i * IN_BYTES, .iov_len = IN_BYTES};
+        in->message[i].msg_hdr = (struct msghdr){
+            .msg_name = &in->address[i], .msg_namelen = sizeof in->address[i],
+            .msg_iov = &in->iov[i], .msg_iovlen = 1,
+            .msg_control = in->control[i], .msg_controllen = CONTROL_BYTES};
     }
     do /* ECONNREFUSED and the like are answers to earlier sends: look again */
-        n = recvmmsg(fd, b->message, BATCH_MAX, MSG_DONTWAIT, NULL);
+        n = recvmmsg(fd, in->message, IN_MESSAGES, MSG_DONTWAIT, NULL);
     while (n < 0 && errno == EINTR);
     return n < 0 ? 0 : n;
 }
 
+/* The datagrams of one message: all of one size but the last (U11). */
+static size_t take_message(struct worker *w, uint32_t m)
+{
+    struct inbox *in = &w->in;
+    uint32_t length = in->message[m].msg_len, segment = read_address(w, m);
+    uint8_t *at = in->buffers + (size_t)m * IN_BYTES;
+    size_t n = 0;
+
+    if (in->message[m].msg_hdr.msg_flags & MSG_TRUNC) {
+        drop(w, DROP_RX_TRUNCATED);
+        return 1;
+    }
+    if (!segment || segment > length)
+        segment = length;
+    do {
+        struct arrival d = {
+            .slot = at, .message = m, .length = length < segment ? length : segment};
+        take_datagram(w, &d);
+        at += d.length;
+        length -= d.length;
+        n++;
+    } while (length);
+    return n;
+}
+
 size_t inbound(struct worker *w, int family)
 {
-    struct batch *b = &w->in;
-    uint16_t member[BATCH_MAX];
-    size_t group = 0;
     int fd = w->snapshot->fd[family], n;
+    size_t datagrams = 0;
 
-    n = fd < 0 ? 0 : receive(w, b, fd);
-    for (int i = 0; i < n; i++) {
-        struct datagram *d = &b->datagram[i];
-
-        *d = (struct datagram){.slot = batch_slot(b, (size_t)i),
-                               .length = b->message[i].msg_len};
-        if (b->message[i].msg_hdr.msg_flags & MSG_TRUNC) {
-            drop(w, DROP_RX_TRUNCATED);
-            continue;
-        }
-        read_address(w, b, (size_t)i);
-        if (!is_data(w, d) || !data_message(w, d, &b->op[group]))
-            continue;
-        if (group && b->datagram[member[0]].keypair != d->keypair) {
-            struct aead_op first = b->op[group];
-            open_group(w, b, member, group);
-            b->op[0] = first;
-            group = 0;
-        }
-        member[group++] = (uint16_t)i;
-    }
-    open_group(w, b, member, group);
-    count_add(&w->counters.udp_received, (uint64_t)n);
-    return (size_t)n;
+    n = fd < 0 ? 0 : receive(w, fd);
+    if (n == 0)
+        return 0;
+    for (int i = 0; i < n; i++)
+        datagrams += take_message(w, (uint32_t)i);
+    open_group(w);
+    flush_merged(w);
+    count_add(&w->counters.udp_received, datagrams);
+    count_add(&w->counters.udp_receives, (uint64_t)n);
+    return datagrams;
 }

@@ -8,9 +8,17 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/udp.h>
 #include <poll.h>
-#include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+#ifndef SOL_UDP
+#define SOL_UDP 17
+#endif
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 
 #define WAIT_TRIES 20 /* of 1 ms, for room in a full send buffer */
 
@@ -63,50 +71,95 @@ static void set_source(const struct endpoint *to, struct msghdr *m)
     }
 }
 
-/* Fills message i; returns its descriptor, or -1 with the drop counted. */
-static int address_datagram(struct worker *w, struct batch *b, size_t i)
-{
-    struct datagram *d = &b->datagram[i];
-    struct msghdr *m = &b->message[i].msg_hdr;
-    struct endpoint to;
-    int fd;
+/* ---- trains: datagrams of one size behind each other leave with one message */
 
-    m->msg_name = NULL;
-    m->msg_namelen = 0;
-    m->msg_control = NULL;
-    m->msg_controllen = 0;
+#define TRAIN_MAX 64         /* UDP_MAX_SEGMENTS of older kernels */
+#define TRAIN_BYTES_V4 65507 /* what a UDP datagram may hold; IPv6: 20 more */
+
+static uint32_t wire_length(const struct datagram *d)
+{
+    return DATA_HEADER_LEN + d->length + DATA_TAG_LEN;
+}
+
+/* How many datagrams from `from` on make one train. */
+static uint32_t train_length(const struct outbox *o, uint32_t from)
+{
+    const struct datagram *first = &o->datagram[from];
+    uint32_t stride = wire_length(first), bytes = stride, n = 1;
+
+    while (from + n < o->count && n < TRAIN_MAX) {
+        const struct datagram *d = &o->datagram[from + n];
+        if (d->keypair->path != first->keypair->path || d->tos != first->tos ||
+            d->slot != first->slot + bytes || wire_length(d) > stride ||
+            bytes + wire_length(d) > TRAIN_BYTES_V4)
+            break;
+        n++;
+        bytes += wire_length(d);
+        if (wire_length(d) < stride)
+            break; /* a shorter one ends it (U5) */
+    }
+    return n;
+}
+
+/* Fills message m for `n` datagrams; returns its descriptor, or -1 with the drops
+ * counted. */
+static int address_message(struct worker *w, uint32_t m, uint32_t n)
+{
+    struct outbox *o = &w->out;
+    struct datagram *d = &o->datagram[o->first[m]];
+    struct msghdr *h = &o->message[m].msg_hdr;
+    struct endpoint to;
+    int fd, level;
+
+    *h = (struct msghdr){.msg_iov = &o->iov[m], .msg_iovlen = 1};
     if (w->snapshot->connected)
         return w->snapshot->fd[0];
     if (!endpoint_read(d->keypair->path, &to)) {
-        drop(w, DROP_TX_NO_ENDPOINT);
+        count_add(&w->counters.drops[DROP_TX_NO_ENDPOINT], n);
         return -1;
     }
     fd = w->snapshot->fd[to.family == 6];
     if (fd < 0) {
-        drop(w, DROP_TX_NO_SOCKET);
+        count_add(&w->counters.drops[DROP_TX_NO_SOCKET], n);
         return -1;
     }
-    set_address(&to, &b->address[i], m);
-    m->msg_control = b->control[i];
-    set_source(&to, m);
+    set_address(&to, &o->address[m], h);
+    h->msg_control = o->control[m];
+    set_source(&to, h);
+    level = to.family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
     if (d->tos) {
-        int level = to.family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
         int type = to.family == 4 ? IP_TOS : IPV6_TCLASS, tos = d->tos;
-        memcpy(add_control(m, level, type, sizeof tos), &tos, sizeof tos);
+        memcpy(add_control(h, level, type, sizeof tos), &tos, sizeof tos);
     }
-    if (!m->msg_controllen)
-        m->msg_control = NULL;
+    if (n > 1) {
+        uint16_t size = (uint16_t)wire_length(d);
+        memcpy(add_control(h, SOL_UDP, UDP_SEGMENT, sizeof size), &size, sizeof size);
+    }
+    if (!h->msg_controllen)
+        h->msg_control = NULL;
     return fd;
 }
 
-static void sent(struct worker *w, struct batch *b, size_t i)
+static uint32_t message_count(const struct outbox *o, uint32_t m)
 {
-    struct datagram *d = &b->datagram[i];
-    struct path *p = d->keypair->path;
+    return o->first[m + 1] - o->first[m];
+}
 
-    count_add(&w->counters.udp_sent, 1);
-    atomic_fetch_add_explicit(&p->tx_bytes, b->iov[i].iov_len, memory_order_relaxed);
-    post(w, p, path_sent(p, w->now, !d->keepalive));
+static void sent(struct worker *w, uint32_t from, uint32_t n)
+{
+    struct outbox *o = &w->out;
+    struct path *p = o->datagram[from].keypair->path;
+    uint64_t bytes = 0;
+    bool data = false;
+
+    for (uint32_t i = from; i < from + n; i++) {
+        bytes += wire_length(&o->datagram[i]);
+        data |= !o->datagram[i].keepalive;
+    }
+    count_add(&w->counters.udp_sent, n);
+    count_add(&w->counters.udp_sends, 1);
+    atomic_fetch_add_explicit(&p->tx_bytes, bytes, memory_order_relaxed);
+    post(w, p, path_sent(p, w->now, data));
 }
 
 static void wait_for_room(int fd)
@@ -116,10 +169,11 @@ static void wait_for_room(int fd)
     poll(&p, 1, 1);
 }
 
-/* What to do about an error of message i: true to try it again. */
-static bool try_again(struct worker *w, struct batch *b, size_t i, int fd, int *tries)
+/* What to do about an error of message m: true to try it again. */
+static bool try_again(struct worker *w, uint32_t m, int fd, int *tries)
 {
-    struct datagram *d = &b->datagram[i];
+    struct outbox *o = &w->out;
+    struct path *p = o->datagram[o->first[m]].keypair->path;
     struct endpoint to;
 
     switch (errno) {
@@ -136,87 +190,169 @@ static bool try_again(struct worker *w, struct batch *b, size_t i, int fd, int *
     case EINVAL:
     case ENETUNREACH:
     case EADDRNOTAVAIL: /* the sticky source is no longer ours (U13) */
-        if (!endpoint_read(d->keypair->path, &to) || !to.source_family ||
-            w->snapshot->connected)
+        if (w->snapshot->connected || !endpoint_read(p, &to) || !to.source_family)
             return false;
-        endpoint_clear_source(d->keypair->path);
-        return address_datagram(w, b, i) == fd;
+        endpoint_clear_source(p);
+        return address_message(w, m, message_count(o, m)) == fd;
     default:
         return false;
     }
 }
 
-static void send_run(struct worker *w, struct batch *b, int fd, size_t from, size_t to)
+/* One message as it stands; false with errno set. */
+static bool send_one(struct worker *w, uint32_t m, int fd)
 {
     int tries = 0;
 
+    while (sendmsg(fd, &w->out.message[m].msg_hdr, MSG_DONTWAIT) < 0)
+        if (!try_again(w, m, fd, &tries))
+            return false;
+    return true;
+}
+
+/* A train that the kernel refused: its datagrams one by one (U7, U8).  If those go
+ * out, trains are what this socket cannot do: no more of them. */
+static void send_singly(struct worker *w, uint32_t m, int fd, int error)
+{
+    struct outbox *o = &w->out;
+    uint32_t from = o->first[m], n = message_count(o, m), good = 0;
+    struct iovec whole = o->iov[m];
+
+    for (uint32_t i = from; i < from + n; i++) {
+        o->first[m] = i;
+        o->iov[m] = (struct iovec){
+            .iov_base = o->datagram[i].slot, .iov_len = wire_length(&o->datagram[i])};
+        if (address_message(w, m, 1) == fd && send_one(w, m, fd)) {
+            sent(w, i, 1);
+            good++;
+        } else {
+            drop(w, DROP_TX_SOCKET);
+        }
+    }
+    o->first[m] = from;
+    o->iov[m] = whole;
+    if (good && (error == EIO || error == EINVAL))
+        atomic_store(&w->engine->gso_off[fd == w->snapshot->fd[1]], true);
+}
+
+static void send_run(struct worker *w, int fd, uint32_t from, uint32_t to)
+{
+    struct outbox *o = &w->out;
+    int tries = 0;
+
     while (from < to) {
-        int n = sendmmsg(fd, &b->message[from], (unsigned)(to - from), MSG_DONTWAIT);
+        int n = sendmmsg(fd, &o->message[from], to - from, MSG_DONTWAIT);
         if (n > 0) {
             /* fewer than asked is no error: go on with the rest (R64) */
-            for (; n > 0; n--)
-                sent(w, b, from++);
+            for (; n > 0; n--, from++)
+                sent(w, o->first[from], message_count(o, from));
             tries = 0;
-        } else if (!try_again(w, b, from, fd, &tries)) {
-            drop(w, DROP_TX_SOCKET);
+        } else if (!try_again(w, from, fd, &tries)) {
+            if (message_count(o, from) > 1)
+                send_singly(w, from, fd, errno);
+            else
+                drop(w, DROP_TX_SOCKET);
             from++;
             tries = 0;
         }
     }
 }
 
-void send_batch(struct worker *w, struct batch *b)
+static bool trains_allowed(struct worker *w, uint32_t datagram)
 {
-    size_t from = 0;
-    int fd = -1;
+    struct endpoint to;
 
-    for (size_t i = 0; i < b->count; i++) {
-        struct datagram *d = &b->datagram[i];
-        int its;
-
-        b->iov[i] = (struct iovec){
-            .iov_base = d->slot,
-            .iov_len = DATA_HEADER_LEN + d->length + DATA_TAG_LEN,
-        };
-        b->message[i].msg_hdr = (struct msghdr){.msg_iov = &b->iov[i], .msg_iovlen = 1};
-        its = address_datagram(w, b, i);
-        if (its != fd) {
-            if (fd >= 0)
-                send_run(w, b, fd, from, i);
-            from = i;
-            fd = its;
-        }
-    }
-    if (fd >= 0)
-        send_run(w, b, fd, from, b->count);
-    for (size_t i = 0; i < b->count; i++)
-        free(b->datagram[i].staged);
-    b->count = 0;
+    if (w->snapshot->connected ||
+        !endpoint_read(w->out.datagram[datagram].keypair->path, &to))
+        return false;
+    return !atomic_load_explicit(&w->engine->gso_off[to.family == 6],
+                                 memory_order_relaxed);
 }
 
-/* `packet` has VNET_HDR_LEN writable bytes in front of it. */
-void tun_write(struct worker *w, uint8_t *packet, uint32_t length)
+void send_out(struct worker *w)
+{
+    struct outbox *o = &w->out;
+    uint32_t messages = 0, from = 0;
+    int fd = -1;
+
+    o->first[0] = 0;
+    for (uint32_t i = 0; i < o->count; messages++) {
+        uint32_t n = trains_allowed(w, i) ? train_length(o, i) : 1;
+        const struct datagram *last = &o->datagram[i + n - 1];
+        int its;
+
+        o->first[messages + 1] = i + n;
+        o->iov[messages] = (struct iovec){
+            .iov_base = o->datagram[i].slot,
+            .iov_len = (size_t)(last->slot + wire_length(last) - o->datagram[i].slot)};
+        its = address_message(w, messages, n);
+        if (its != fd) {
+            if (fd >= 0)
+                send_run(w, fd, from, messages);
+            from = messages;
+            fd = its;
+        }
+        i += n;
+    }
+    if (fd >= 0)
+        send_run(w, fd, from, messages);
+    o->count = o->sealed = o->used = 0;
+}
+
+/* ---- to the TUN */
+
+/* One write; false with errno set, the device's end noticed. */
+static bool tun_writev(struct worker *w, const struct iovec *piece, int pieces)
 {
     struct engine *e = w->engine;
 
-    memset(packet - VNET_HDR_LEN, 0, VNET_HDR_LEN); /* never an old one (G10) */
-    for (int tries = 0;;) {
-        ssize_t n = write(e->tun_fd, packet - VNET_HDR_LEN, VNET_HDR_LEN + length);
-        if (n >= 0) {
-            count_add(&w->counters.tun_written, 1);
-            return;
-        }
+    for (int tries = 0; writev(e->tun_fd, piece, pieces) < 0;) {
         if (errno == EINTR)
             continue;
         if (errno == EAGAIN && ++tries <= WAIT_TRIES) {
             wait_for_room(e->tun_fd);
             continue;
         }
-        break;
+        if (errno == EBADFD || errno == EPIPE || errno == ECONNRESET) {
+            atomic_store(&e->tun_gone, true);
+            engine_signal(e);
+        }
+        return false; /* EIO: the interface is down */
     }
-    drop(w, DROP_RX_TUN); /* EIO: the interface is down */
-    if (errno == EBADFD || errno == EPIPE || errno == ECONNRESET) {
-        atomic_store(&e->tun_gone, true);
-        engine_signal(e);
+    count_add(&w->counters.tun_writes, 1);
+    return true;
+}
+
+/* `packet` has VNET_HDR_LEN writable bytes in front of it. */
+void tun_write(struct worker *w, uint8_t *packet, uint32_t length)
+{
+    struct iovec piece = {.iov_base = packet - VNET_HDR_LEN,
+                          .iov_len = VNET_HDR_LEN + length};
+
+    memset(packet - VNET_HDR_LEN, 0, VNET_HDR_LEN); /* never an old one (G10) */
+    if (tun_writev(w, &piece, 1))
+        count_add(&w->counters.tun_written, 1);
+    else
+        drop(w, DROP_RX_TUN);
+}
+
+#define GRO_REFUSALS 3 /* then merging is off (E6) */
+
+void tun_write_merged(struct worker *w, struct gro_item *item)
+{
+    uint32_t pieces = item->pieces;
+
+    gro_finish(item);
+    if (tun_writev(w, item->piece, (int)pieces)) {
+        count_add(&w->counters.tun_written, pieces);
+    } else if (pieces > 1 && errno == EINVAL) {
+        gro_undo(item);
+        for (uint32_t i = 0; i < pieces; i++)
+            tun_write(w, item->packet[i], gro_piece_length(item, i));
+        if (atomic_fetch_add(&w->engine->gro_refused, 1) + 1 >= GRO_REFUSALS)
+            w->in.gro.tcp = w->in.gro.udp = false;
+    } else {
+        count_add(&w->counters.drops[DROP_RX_TUN], pieces);
     }
+    item->pieces = 0;
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define ICMP_PER_SECOND 100
@@ -66,49 +67,55 @@ static void stage(struct worker *w, struct path *p, const uint8_t *packet,
     post(w, p, EVENT_NEEDS_SESSION);
 }
 
-/* ---- 4: header, padding, counter; then all of one keypair at once */
+/* ---- 4: counters and headers, then all of one keypair at once */
 
-static void write_header(struct datagram *d, uint64_t counter, uint32_t mtu)
+static void write_header(struct datagram *d, uint64_t counter)
 {
-    uint32_t padded = padded_length(d->length, mtu);
     uint8_t *s = d->slot;
     uint32_t type = 4; /* little endian machines only, see pump.pyx */
 
-    memset(s + SLOT_PACKET_OFFSET + d->length, 0, padded - d->length);
-    d->length = padded;
     memcpy(s, &type, 4);
     memcpy(s + 4, &d->keypair->remote_index, 4);
     memcpy(s + 8, &counter, 8);
 }
 
-/* Seals datagrams [from, count), all of one keypair.  Those past the counter limit
- * are dropped from the batch: staged again, a handshake follows (R28). */
-static void seal_group(struct worker *w, struct batch *b, size_t from)
+/* Past the counter limit: out of the box, staged again, a handshake follows (R28). */
+static void give_up_group(struct worker *w, struct keypair *k, uint32_t from)
 {
-    size_t n = b->count - from;
+    struct outbox *o = &w->out;
+
+    atomic_store(&k->sending_invalid, true);
+    for (uint32_t i = from; i < o->count; i++) {
+        struct datagram *d = &o->datagram[i];
+        if (!d->keepalive)
+            stage(w, k->path, d->slot + SLOT_PACKET_OFFSET, d->inner);
+    }
+    o->count = from;
+}
+
+/* Seals what is not sealed yet; it is all of one keypair. */
+static void seal(struct worker *w)
+{
+    struct outbox *o = &w->out;
+    uint32_t from = o->sealed, n = o->count - from;
     struct keypair *k;
     uint64_t counter;
 
     if (!n)
         return;
-    k = b->datagram[from].keypair;
+    k = o->datagram[from].keypair;
     counter = atomic_fetch_add(&k->send_counter, n);
-    for (size_t i = 0; i < n; i++) {
-        struct datagram *d = &b->datagram[from + i];
-        if (counter + i >= REJECT_AFTER_MESSAGES || counter + i < counter) {
-            atomic_store(&k->sending_invalid, true);
-            for (size_t j = from + i; j < b->count; j++) {
-                struct datagram *late = &b->datagram[j];
-                if (!late->keepalive)
-                    stage(w, k->path, late->slot + SLOT_PACKET_OFFSET, late->length);
-                free(late->staged);
-            }
-            b->count = from + i;
-            n = i;
-            break;
-        }
-        write_header(d, counter + i, w->snapshot->mtu);
-        b->op[i] = (struct aead_op){
+    if (counter >= REJECT_AFTER_MESSAGES || counter + n > REJECT_AFTER_MESSAGES) {
+        uint64_t left = counter < REJECT_AFTER_MESSAGES
+                            ? REJECT_AFTER_MESSAGES - counter
+                            : 0;
+        give_up_group(w, k, from + (uint32_t)left);
+        n = (uint32_t)left;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct datagram *d = &o->datagram[from + i];
+        write_header(d, counter + i);
+        o->op[i] = (struct aead_op){
             .src = d->slot + SLOT_PACKET_OFFSET,
             .dst = d->slot + SLOT_PACKET_OFFSET,
             .len = d->length,
@@ -116,37 +123,64 @@ static void seal_group(struct worker *w, struct batch *b, size_t from)
         };
     }
     if (n)
-        w->engine->aead->seal_batch(k->send_key, b->op, n);
+        w->engine->aead->seal_batch(k->send_key, o->op, n);
+    o->sealed = o->count;
     keep_key_fresh(w, k);
+}
+
+static void flush(struct worker *w)
+{
+    seal(w);
+    send_out(w);
+}
+
+/* Where a packet of up to `length` bytes goes, header included; flushes for room. */
+static uint8_t *out_room(struct worker *w, uint32_t length)
+{
+    struct outbox *o = &w->out;
+    uint32_t need = SLOT_PACKET_OFFSET + length + PADDING_MULTIPLE + DATA_TAG_LEN;
+
+    if (o->count == OUT_MAX || o->used + need > ARENA_BYTES)
+        flush(w);
+    return o->arena + o->used;
+}
+
+/* The packet is in place behind the header of the slot that out_room gave. */
+static void out_add(struct worker *w, struct keypair *k, uint32_t length, uint8_t tos)
+{
+    struct outbox *o = &w->out;
+    uint8_t *slot = o->arena + o->used;
+    uint32_t padded = padded_length(length, w->snapshot->mtu);
+
+    if (o->count > o->sealed && o->datagram[o->count - 1].keypair != k)
+        seal(w);
+    memset(slot + SLOT_PACKET_OFFSET + length, 0, padded - length);
+    o->datagram[o->count++] = (struct datagram){
+        .slot = slot, .length = padded, .inner = length, .tos = tos, .keypair = k,
+        .keepalive = length == 0};
+    o->used += SLOT_PACKET_OFFSET + padded + DATA_TAG_LEN;
 }
 
 /* ---- staged packets and commands */
 
 static void send_staged(struct worker *w, struct path *p, struct keypair *k)
 {
-    struct batch *b = &w->out;
     struct staged *s;
 
-    do {
-        while (b->count < BATCH_MAX &&
-               (s = path_unstage(p, &w->engine->staged_bytes))) {
-            b->datagram[b->count++] = (struct datagram){
-                .slot = s->slot, .length = s->length, .keypair = k, .staged = s};
-        }
-        seal_group(w, b, 0);
-        send_batch(w, b);
-    } while (p->staged_first && usable(w, k));
+    while (usable(w, k) && (s = path_unstage(p, &w->engine->staged_bytes))) {
+        uint8_t *slot = out_room(w, s->length);
+        memcpy(slot + SLOT_PACKET_OFFSET, s->slot + SLOT_PACKET_OFFSET, s->length);
+        out_add(w, k, s->length, 0);
+        free(s);
+    }
+    flush(w);
 }
 
 static void send_keepalive(struct worker *w, struct keypair *k)
 {
-    struct batch *b = &w->out;
-
-    b->datagram[0] = (struct datagram){
-        .slot = batch_slot(b, 0), .keypair = k, .keepalive = true};
-    b->count = 1;
-    seal_group(w, b, 0);
-    send_batch(w, b);
+    out_room(w, 0);
+    out_add(w, k, 0, 0);
+    flush(w);
 }
 
 static void purge(struct worker *w, struct path *p)
@@ -227,52 +261,96 @@ static struct path *route(struct worker *w, const uint8_t *packet,
     return p;
 }
 
-/* The packet's datagram in the batch, or false when it went another way. */
-static bool classify(struct worker *w, uint8_t *slot, uint32_t length,
-                     struct datagram *d)
+/* The keypair for packets to `p` now; NULL: they have to be staged. */
+static struct keypair *session(struct worker *w, struct path *p)
 {
-    struct vnet_header vnet;
-    struct ip_view v;
-    uint8_t *packet = slot + SLOT_PACKET_OFFSET;
-    struct path *p;
+    struct keypair *k = atomic_load_explicit(&p->sending, memory_order_acquire);
 
-    memcpy(&vnet, slot + SLOT_VNET_OFFSET, VNET_HDR_LEN);
-    if (!vnet_complete(&vnet, packet, length)) {
+    if (!usable(w, k))
+        return NULL;
+    if (p->staged_first) {
+        /* behind those that wait already, so that order holds (R30) */
+        commands_push(&w->engine->commands, p, COMMAND_FLUSH);
+        return NULL;
+    }
+    return k;
+}
+
+/* One packet, at `packet`, which is the arena's next slot or somewhere else. */
+static void take_packet(struct worker *w, const struct vnet_header *h, uint8_t *packet,
+                        uint32_t length)
+{
+    struct ip_view v;
+    struct keypair *k;
+    struct path *p;
+    uint8_t *slot;
+
+    if (!vnet_complete(h, packet, length)) {
         drop(w, DROP_TX_VNET_HEADER);
-        return false;
+        return;
     }
     if (!ip_parse(packet, length, &v)) {
         drop(w, DROP_TX_MALFORMED);
-        return false;
+        return;
     }
     p = route(w, packet, &v);
     if (!p)
-        return false;
-    *d = (struct datagram){
-        .slot = slot, .length = length, .tos = v.tos & 3,
-        .keypair = atomic_load_explicit(&p->sending, memory_order_acquire)};
-    if (!usable(w, d->keypair)) {
+        return;
+    k = session(w, p);
+    if (!k) {
         stage(w, p, packet, length);
-        return false;
+        return;
     }
-    if (p->staged_first) {
-        /* behind those that wait already, so that order holds (R30) */
-        stage(w, p, packet, length);
-        commands_push(&w->engine->commands, p, COMMAND_FLUSH);
-        return false;
+    slot = w->out.arena + w->out.used;
+    if (packet != slot + SLOT_PACKET_OFFSET) {
+        slot = out_room(w, length);
+        memcpy(slot + SLOT_PACKET_OFFSET, packet, length);
     }
-    return true;
+    out_add(w, k, length, v.tos & 3);
+}
+
+/* One large packet: all segments go the same way. */
+static void take_large(struct worker *w, const struct vnet_header *h,
+                       const uint8_t *packet, uint32_t length)
+{
+    struct gso_plan plan;
+    struct ip_view v;
+    struct keypair *k;
+    struct path *p;
+
+    if (!gso_plan(h, packet, length, &plan) || !ip_parse(packet, length, &v)) {
+        drop(w, DROP_TX_VNET_HEADER);
+        return;
+    }
+    p = route(w, packet, &v);
+    if (!p)
+        return;
+    for (uint32_t i = 0; i < plan.segments; i++) {
+        uint8_t *slot = out_room(w, plan.header + plan.size);
+        uint32_t n = gso_segment(&plan, i, slot + SLOT_PACKET_OFFSET);
+        k = session(w, p); /* it may wear out on the way */
+        if (k)
+            out_add(w, k, n, v.tos & 3);
+        else
+            stage(w, p, slot + SLOT_PACKET_OFFSET, n);
+    }
 }
 
 /* ---- 1: drain the TUN */
 
+/* A packet of up to DIRECT_BYTES lands in the arena behind room for its header;
+ * a larger one goes on in `large`, with as much room in front. */
 static ssize_t tun_read(struct worker *w, uint8_t *slot)
 {
     struct engine *e = w->engine;
+    struct iovec piece[2] = {
+        {.iov_base = slot + SLOT_VNET_OFFSET, .iov_len = VNET_HDR_LEN + DIRECT_BYTES},
+        {.iov_base = w->out.large + DIRECT_BYTES, .iov_len = 65536},
+    };
     ssize_t n;
 
     do
-        n = read(e->tun_fd, slot + SLOT_VNET_OFFSET, VNET_HDR_LEN + 65536);
+        n = readv(e->tun_fd, piece, 2);
     while (n < 0 && errno == EINTR);
     if (n >= VNET_HDR_LEN)
         return n - VNET_HDR_LEN;
@@ -287,28 +365,33 @@ static ssize_t tun_read(struct worker *w, uint8_t *slot)
 
 size_t outbound(struct worker *w)
 {
-    struct batch *b = &w->out;
-    size_t read = 0, group = 0;
+    size_t reads = 0;
 
     if (atomic_load_explicit(&w->engine->tun_gone, memory_order_relaxed))
         return 0;
-    for (; read < BATCH_MAX; read++) {
-        struct datagram d;
-        uint8_t *slot = batch_slot(b, read);
+    for (; reads < BATCH_MAX; reads++) {
+        uint8_t *slot = out_room(w, DIRECT_BYTES), *packet = slot + SLOT_PACKET_OFFSET;
         ssize_t length = tun_read(w, slot);
+        struct vnet_header h;
 
         if (length < 0)
             break;
-        if (!classify(w, slot, (uint32_t)length, &d))
-            continue;
-        if (b->count > group && b->datagram[b->count - 1].keypair != d.keypair) {
-            seal_group(w, b, group);
-            group = b->count;
+        memcpy(&h, slot + SLOT_VNET_OFFSET, VNET_HDR_LEN);
+        if (length > DIRECT_BYTES) {
+            memcpy(w->out.large, packet, DIRECT_BYTES);
+            packet = w->out.large;
         }
-        b->datagram[b->count++] = d;
+        if (h.gso_type != VNET_GSO_NONE && w->engine->tun_gso) {
+            if (packet != w->out.large) {
+                memcpy(w->out.large, packet, (size_t)length);
+                packet = w->out.large;
+            }
+            take_large(w, &h, packet, (uint32_t)length);
+        } else {
+            take_packet(w, &h, packet, (uint32_t)length);
+        }
     }
-    seal_group(w, b, group);
-    send_batch(w, b);
-    count_add(&w->counters.tun_read, read);
-    return read;
+    flush(w);
+    count_add(&w->counters.tun_read, reads);
+    return reads;
 }

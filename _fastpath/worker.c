@@ -129,11 +129,13 @@ int snapshot_release(void *snapshot)
 void engine_publish(struct engine *e, struct snapshot *next)
 {
     struct snapshot *old = atomic_exchange(&e->snapshot, next); /* the instant */
+    bool new_sockets = old->owns_sockets;
 
     old->waiting = &e->retired_snapshots;
     e->retired_snapshots++;
     epoch_retire(&e->epoch, &old->retired, old, snapshot_release);
-    engine_wake(e);
+    if (new_sockets) /* it may sleep on the old ones; else it wakes with a packet */
+        engine_wake(e);
 }
 
 void engine_hold_back(struct engine *e)
@@ -210,18 +212,24 @@ int worker_init(struct worker *w, struct engine *e, unsigned reader)
     memset(w, 0, sizeof *w);
     w->engine = e;
     w->reader = reader;
-    w->out.slots = reserve((size_t)BATCH_MAX * SLOT_BYTES);
-    w->in.slots = reserve((size_t)BATCH_MAX * SLOT_BYTES);
-    return w->out.slots && w->in.slots ? 0 : -1;
+    w->out.arena = reserve(ARENA_BYTES);
+    w->out.large = reserve(LARGE_BYTES);
+    w->in.buffers = reserve((size_t)IN_MESSAGES * IN_BYTES);
+    return w->out.arena && w->out.large && w->in.buffers ? 0 : -1;
+}
+
+static void give_back(uint8_t **area, size_t bytes)
+{
+    if (*area)
+        munmap(*area, bytes);
+    *area = NULL;
 }
 
 void worker_finish(struct worker *w)
 {
-    if (w->out.slots)
-        munmap(w->out.slots, (size_t)BATCH_MAX * SLOT_BYTES);
-    if (w->in.slots)
-        munmap(w->in.slots, (size_t)BATCH_MAX * SLOT_BYTES);
-    w->out.slots = w->in.slots = NULL;
+    give_back(&w->out.arena, ARENA_BYTES);
+    give_back(&w->out.large, LARGE_BYTES);
+    give_back(&w->in.buffers, (size_t)IN_MESSAGES * IN_BYTES);
 }
 
 void worker_sleep(struct worker *w)

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "aip.h"
+#include "gro.h"
 #include "kernels/aead.h"
 #include "path.h"
 #include "vnet.h"
@@ -63,6 +64,9 @@ struct engine {
     _Atomic bool stopping;
     _Atomic bool event_signalled;
     _Atomic bool tun_gone;
+    bool tun_gso;                  /* the TUN may hand over large packets */
+    _Atomic bool gso_off[2];       /* per family: the socket refuses trains */
+    _Atomic uint32_t gro_refused;  /* merged packets that the TUN refused */
     struct timing timing;
     const struct aead_kernel *aead;
     struct epoch epoch;
@@ -78,6 +82,7 @@ struct engine {
 /* Written by one worker, read by anybody. */
 struct counters {
     _Atomic uint64_t tun_read, tun_written, udp_received, udp_sent;
+    _Atomic uint64_t tun_writes, udp_receives, udp_sends; /* calls */
     _Atomic uint64_t drops[DROP_REASON_COUNT];
 };
 
@@ -88,30 +93,64 @@ static inline void count_add(_Atomic uint64_t *counter, uint64_t n)
         memory_order_relaxed);
 }
 
-/* One datagram in flight through a batch. */
-struct datagram {
-    uint8_t *slot;       /* geometry of packet.h */
-    uint32_t length;     /* inner packet bytes; inbound: the whole datagram */
-    uint8_t tos;         /* outer: ECN to set, or as received */
-    bool keepalive;
-    struct keypair *keypair;
-    struct staged *staged; /* to be freed after sending, or NULL */
-    struct endpoint from;  /* inbound */
-};
-
-/* Room for PKTINFO and TOS control messages of either family. */
+/* Room for PKTINFO, TOS and UDP_SEGMENT control messages of either family. */
 #define CONTROL_BYTES 128
 
-/* One direction's batch: slots, and what the system calls need for each. */
-struct batch {
-    uint8_t *slots; /* BATCH_MAX * SLOT_BYTES, touched only as far as used */
-    size_t count;
-    struct datagram datagram[BATCH_MAX];
+/* ---- outbound: datagrams lie one behind the other in an arena, so that those of
+ * equal size go out as one train */
+
+#define OUT_MAX 128              /* datagrams */
+#define DIRECT_BYTES 2048        /* a packet up to this is read where it is sealed */
+#define LARGE_BYTES (DIRECT_BYTES + 65536 + 64)
+#define ARENA_BYTES (192u << 10) /* more than one large packet, split */
+
+struct datagram {
+    uint8_t *slot;   /* geometry of packet.h */
+    uint32_t length; /* padded */
+    uint32_t inner;  /* before padding */
+    uint8_t tos;
+    bool keepalive;
+    struct keypair *keypair;
+};
+
+struct outbox {
+    uint8_t *arena;
+    uint8_t *large; /* where a packet of up to 64 KiB is read */
+    uint32_t used;
+    uint32_t count, sealed; /* the first `sealed` datagrams are */
+    struct datagram datagram[OUT_MAX];
+    struct aead_op op[OUT_MAX];
+    struct mmsghdr message[OUT_MAX];
+    uint32_t first[OUT_MAX + 1]; /* datagram of each message */
+    struct iovec iov[OUT_MAX];
+    struct sockaddr_in6 address[OUT_MAX]; /* also holds a sockaddr_in */
+    _Alignas(16) uint8_t control[OUT_MAX][CONTROL_BYTES];
+};
+
+/* ---- inbound: messages of one datagram, or of many of equal size (UDP_GRO) */
+
+#define IN_MESSAGES 16
+#define IN_BYTES 65536
+
+struct arrival {
+    uint8_t *slot;
+    uint32_t length; /* whole datagram */
+    uint32_t message;
+    struct keypair *keypair;
+};
+
+struct inbox {
+    uint8_t *buffers; /* IN_MESSAGES * IN_BYTES, touched only as far as used */
+    struct mmsghdr message[IN_MESSAGES];
+    struct iovec iov[IN_MESSAGES];
+    struct sockaddr_in6 address[IN_MESSAGES];
+    _Alignas(16) uint8_t control[IN_MESSAGES][CONTROL_BYTES];
+    struct endpoint from[IN_MESSAGES];
+    uint8_t tos[IN_MESSAGES];
+    uint32_t count; /* arrivals of one keypair that wait to be opened */
+    struct arrival arrival[BATCH_MAX];
     struct aead_op op[BATCH_MAX];
-    struct mmsghdr message[BATCH_MAX];
-    struct iovec iov[BATCH_MAX];
-    struct sockaddr_in6 address[BATCH_MAX]; /* also holds a sockaddr_in */
-    _Alignas(16) uint8_t control[BATCH_MAX][CONTROL_BYTES];
+    struct gro gro;
 };
 
 struct worker {
@@ -120,7 +159,8 @@ struct worker {
     uint64_t now;    /* ns, CLOCK_BOOTTIME, read once per batch */
     struct snapshot *snapshot;
     struct counters counters;
-    struct batch out, in;
+    struct outbox out;
+    struct inbox in;
     /* at most 100 ICMP errors a second */
     uint64_t icmp_refill;
     uint32_t icmp_tokens;
@@ -129,11 +169,6 @@ struct worker {
 static inline void drop(struct worker *w, enum drop_reason reason)
 {
     count_add(&w->counters.drops[reason], 1);
-}
-
-static inline uint8_t *batch_slot(struct batch *b, size_t i)
-{
-    return b->slots + i * SLOT_BYTES;
 }
 
 uint64_t clock_boottime(void);
@@ -145,7 +180,8 @@ bool handshake_push(struct engine *e, const struct endpoint *from, const uint8_t
 bool handshake_pop(struct engine *e, struct handshake *out);
 
 int snapshot_release(void *snapshot); /* its descriptors and garbage too */
-/* Publishes `next` and retires the one before. */
+/* Publishes `next` and retires the one before, whose `owns_sockets` says whether
+ * `next` has other ones. */
 void engine_publish(struct engine *e, struct snapshot *next);
 /* Waits, at most 100 ms, until fewer than RETIRED_MAX snapshots wait for workers:
  * what a storm of commits may keep alive is bounded. */
@@ -161,9 +197,10 @@ void worker_finish(struct worker *w);
 /* Sleeps until a descriptor has something; offline for the epoch meanwhile. */
 void worker_sleep(struct worker *w);
 
-/* send.c: sends b->datagram[0..count), clears it */
-void send_batch(struct worker *w, struct batch *b);
+/* send.c: sends all sealed datagrams as trains, empties the box */
+void send_out(struct worker *w);
 void tun_write(struct worker *w, uint8_t *packet, uint32_t length);
+void tun_write_merged(struct worker *w, struct gro_item *item); /* frees the item */
 
 /* tx.c, rx.c: the stages of pump.pyx; each returns how many packets it moved */
 size_t outbound(struct worker *w);

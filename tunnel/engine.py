@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from tunnel.device import Device, Network
 from tunnel.errors import DeviceError
 from tunnel.io.base import TunDevice
+from tunnel.io.gso_linux import limit_gso, train_limit
 from tunnel.io.link_linux import LinkEvent, LinkMonitor
 from tunnel.io.udp import UdpSockets
 from tunnel.loop import ControlLoop
@@ -34,6 +35,9 @@ log = logging.getLogger("tunnel.engine")
 _TUNGETDEVNETNS: Final = 0x54E3
 _CLONE_NEWNET: Final = 0x40000000
 _RETRY_BIND: Final = 1_000_000_000
+
+# A way out where a kernel or a driver gets large packets wrong.
+_OFFLOADS: Final = os.environ.get("TUNNEL_OFFLOADS") != "0"
 
 T = TypeVar("T")
 
@@ -93,6 +97,8 @@ class Engine:
         from tunnel._fastpath.pump import Pump
 
         times = timing or Timing()
+        offloads = _OFFLOADS and self.tun.enable_offloads()
+        tcp_offload, udp_offload = offloads or (False, False)
         return Device(
             loop=self.loop,
             pump=Pump(
@@ -101,6 +107,8 @@ class Engine:
                 reject_after_time=times.reject_after_time,
                 rekey_timeout=times.rekey_timeout,
                 keepalive_timeout=times.keepalive_timeout,
+                tcp_offload=tcp_offload,
+                udp_offload=udp_offload,
             ),
             node=Node(times, random.Random(os.urandom(16)), os.urandom),
             open_transport=_open_sockets,
@@ -185,9 +193,15 @@ class Engine:
         self._link = link
         self._stack.callback(link.close)
         self.loop.add_reader(link.fileno(), self._on_link)
-        self.device.set_mtu(link.mtu)
+        self._set_mtu(link)
         if link.is_up:
             self._set_up(True)
+
+    def _set_mtu(self, link: LinkMonitor) -> None:
+        self.device.set_mtu(link.mtu)
+        size = train_limit(link.mtu)
+        if _OFFLOADS and size:
+            limit_gso(link.ifindex, size)
 
     def _on_link(self) -> None:
         link = self._link
@@ -199,7 +213,7 @@ class Engine:
                 self._follow(link)
                 return
             if event is LinkEvent.MTU:
-                self.device.set_mtu(link.mtu)
+                self._set_mtu(link)
             else:
                 self._set_up(event is LinkEvent.UP)
 

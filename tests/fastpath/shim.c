@@ -3,11 +3,14 @@
  * Preloaded by test_pump_errors.py: sendmmsg and recvmmsg that misbehave on demand.
  * SHIM_SEND_MOST=n     sends at most n messages per call (R64)
  * SHIM_SEND_ERRNO=e    fails SHIM_SEND_TIMES calls with errno e, every 10th call
+ * SHIM_GSO_ERRNO=e     fails every message that asks for UDP_SEGMENT with errno e
  * SHIM_RECV_ERRNO=e    fails every second call with errno e
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -17,6 +20,14 @@ static int number(const char *name)
     const char *text = getenv(name);
 
     return text ? atoi(text) : 0;
+}
+
+static int is_train(struct msghdr *m)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
+        if (c->cmsg_level == 17 && c->cmsg_type == 103)
+            return 1;
+    return 0;
 }
 
 int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
@@ -30,6 +41,16 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
     if (error && atomic_fetch_add(&calls, 1) % 10 < number("SHIM_SEND_TIMES")) {
         errno = error;
         return -1;
+    }
+    if (number("SHIM_GSO_ERRNO")) {
+        unsigned plain = 0;
+        while (plain < n && !is_train(&messages[plain].msg_hdr))
+            plain++;
+        if (!plain) {
+            errno = number("SHIM_GSO_ERRNO");
+            return -1;
+        }
+        n = plain;
     }
     return real(fd, messages, most && n > (unsigned)most ? (unsigned)most : n, flags);
 }

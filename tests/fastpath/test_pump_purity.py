@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("tx.c", "rx.c", "send.c", "vnet.c", "path.c", "worker.c", "b2s.c")
+STAGES = (
+    *("tx.c", "rx.c", "send.c", "vnet.c", "gso.c", "gro.c"),
+    *("path.c", "worker.c", "b2s.c"),
+)
 FORBIDDEN = re.compile(r"^_?Py|pthread|^sem_|futex|^mtx_|^cnd_|lockf?$")
 
 TRAFFIC = r"""

@@ -56,6 +56,10 @@ class TunDevice(Protocol):
 
     def set_mtu(self, mtu: int) -> None: ...
 
+    def enable_offloads(self) -> tuple[bool, bool]:
+        """Asks for large packets (TSO, USO) in both directions, with checksums left
+        to us; returns what was agreed, for TCP and for UDP."""
+
     @property
     def alive(self) -> bool:
         """False once it is closed or somebody has deleted the interface."""

@@ -57,6 +57,9 @@ class MemoryTun:
     def mtu(self) -> int:
         return self._mtu
 
+    def enable_offloads(self) -> tuple[bool, bool]:
+        return False, False
+
     def set_mtu(self, mtu: int) -> None:
         """For the engine to know; the user's end may still send longer packets."""
         self._mtu = mtu

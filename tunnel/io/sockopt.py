@@ -6,6 +6,7 @@ Python names only some of the options; the rest is from linux/in.h, in6.h and ud
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 import sys
@@ -69,6 +70,8 @@ def prepare(sock: socket.socket) -> None:
         )
     for option, value in options:
         sock.setsockopt(level, option, value)
+    if os.environ.get("TUNNEL_OFFLOADS") != "0" and probe_offloads().coalescing:
+        sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
 
 
 def set_buffers(sock: socket.socket, size: int) -> None:

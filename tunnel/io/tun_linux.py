@@ -86,6 +86,10 @@ class LinuxTun:
             raise DeviceError("the TUN device is closed")
         return self._fd
 
+    def enable_offloads(self) -> tuple[bool, bool]:
+        taken = set_offloads(self.fileno(), OFFLOADS_TCP | OFFLOADS_UDP)
+        return taken & OFFLOADS_TCP == OFFLOADS_TCP, bool(taken & OFFLOADS_UDP)
+
     @property
     def name(self) -> str:
         try:
