@@ -131,6 +131,7 @@ cdef extern from "worker.h" nogil:
     struct engine:
         int tun_fd
         int event_fd
+        bint helper_sends
         bint stopping
         bint event_signalled
         bint tun_gone
@@ -175,6 +176,12 @@ cdef extern from "worker.h" nogil:
     int worker_init(worker *w, engine *e, unsigned reader)
     void worker_finish(worker *w)
     void worker_sleep(worker *w)
+    enum: BUSY_ROUNDS
+    bint worker_sends(const engine *e)
+    void hand_over(engine *e)
+    void hand_back(engine *e)
+    bint helper_wait(worker *w)
+    bint helper_rest(worker *w)
     size_t outbound(worker *w)
     void run_commands(worker *w)
     size_t inbound(worker *w, int family)

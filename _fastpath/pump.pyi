@@ -203,5 +203,6 @@ class Pump:
     @property
     def handshakes_waiting(self) -> int: ...  # ring depth, for "under load" (of 4096)
     def counters(self) -> Mapping[str, int]:
-        """`tun_read`, `tun_written`, `udp_received`, `udp_sent` packets, and one
-        `drop.<reason>` per DropReason, summed over workers."""
+        """`tun_read` (of them `tun_read_by_helper`), `tun_written`, `udp_received`,
+        `udp_sent` packets, `tun_writes`, `udp_receives`, `udp_sends` calls, and one
+        `drop.<reason>` per DropReason; the worker's and its helper's together."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The packet pump: one worker thread between the TUN and the UDP sockets.
+"""The packet pump: a worker thread between the TUN and the UDP sockets, and a helper
+that takes the outbound direction over while both stay busy.
 
     outbound (tx.c)                              inbound (rx.c)
     1 drain the TUN                              3 drain the socket (recvmmsg, UDP_GRO)
@@ -82,8 +83,9 @@ cdef class Pump:
 
     cdef engine *e
     cdef worker *w
+    cdef worker *helper
     cdef aip *table
-    cdef object thread
+    cdef list threads
     cdef dict paths  # address of the C path -> Path
     cdef object transaction
     cdef bint stopped
@@ -99,12 +101,15 @@ cdef class Pump:
         self.stopped = True  # until everything is there
         self.e = <engine *>calloc(1, sizeof(engine))
         self.w = <worker *>calloc(1, sizeof(worker))
+        self.helper = <worker *>calloc(1, sizeof(worker))
+        self.threads = []
         self.table = aip_new()
-        if not self.e or not self.w or not self.table:
+        if not self.e or not self.w or not self.helper or not self.table:
             raise MemoryError
         tun = os.dup(tun_fd)
         os.set_blocking(tun, False)
-        if engine_init(self.e, tun) or worker_init(self.w, self.e, 0):
+        if (engine_init(self.e, tun) or worker_init(self.w, self.e, 0)
+                or worker_init(self.helper, self.e, 1)):
             raise MemoryError
         self.e.aead = aead_module.selected()
         self.e.tun_gso = tcp_offload or udp_offload
@@ -123,6 +128,7 @@ cdef class Pump:
     def __dealloc__(self):
         free(self.e)
         free(self.w)
+        free(self.helper)
         if self.table:
             aip_free(self.table)
 
@@ -153,10 +159,12 @@ cdef class Pump:
     def start(self):
         if self.stopped:
             raise RuntimeError("the pump was stopped")
-        if self.thread is None:
-            self.thread = threading.Thread(target=run, args=(self,), name="tunnel-pump",
-                                           daemon=True)
-            self.thread.start()
+        if not self.threads:
+            for name, helper in (("tunnel-pump", False), ("tunnel-helper", True)):
+                thread = threading.Thread(target=run, args=(self, helper), name=name,
+                                          daemon=True)
+                thread.start()
+                self.threads.append(thread)
 
     def stop(self):
         cdef Path path
@@ -166,8 +174,8 @@ cdef class Pump:
             self.transaction.abort()
         self.e.stopping = True
         engine_wake(self.e)
-        if self.thread is not None:
-            self.thread.join()
+        for thread in self.threads:
+            thread.join()
         self.stopped = True
         for path in self.paths.values():
             path_purge(path.p, &self.e.staged_bytes)
@@ -178,6 +186,7 @@ cdef class Pump:
             path.forget()
         self.paths.clear()
         worker_finish(self.w)
+        worker_finish(self.helper)
 
     def add_peer(self, token):
         if self.stopped:
@@ -261,33 +270,68 @@ cdef class Pump:
 
     def counters(self):
         cdef counters *c = &self.w.counters
-        result = {"tun_read": c.tun_read, "tun_written": c.tun_written,
-                  "udp_received": c.udp_received, "udp_sent": c.udp_sent,
-                  "tun_writes": c.tun_writes, "udp_receives": c.udp_receives,
-                  "udp_sends": c.udp_sends}
+        cdef counters *h = &self.helper.counters
+        result = {
+            "tun_read": c.tun_read + h.tun_read,
+            "tun_read_by_helper": h.tun_read,
+            "tun_written": c.tun_written + h.tun_written,
+            "tun_writes": c.tun_writes + h.tun_writes,
+            "udp_received": c.udp_received + h.udp_received,
+            "udp_receives": c.udp_receives + h.udp_receives,
+            "udp_sent": c.udp_sent + h.udp_sent,
+            "udp_sends": c.udp_sends + h.udp_sends,
+        }
         for reason in DropReason:
             if reason:
-                result["drop." + reason.name.lower()] = c.drops[<int>reason]
+                result["drop." + reason.name.lower()] = (
+                    c.drops[<int>reason] + h.drops[<int>reason])
         return result
 
 
+cdef void _begin(worker *w) noexcept nogil:
+    epoch_enter(&w.engine.epoch, w.reader)
+    w.snapshot = w.engine.snapshot
+    w.now = clock_boottime()
+
+
 cdef void _work(worker *w) noexcept nogil:
+    """Both directions; the outbound one only while the helper does not have it."""
     cdef engine *e = w.engine
-    cdef size_t moved
+    cdef size_t came, went
+    cdef int busy = 0
     while not e.stopping:
-        epoch_enter(&e.epoch, w.reader)
-        w.snapshot = e.snapshot
-        w.now = clock_boottime()
-        run_commands(w)
-        moved = inbound(w, 0)
-        moved += inbound(w, 1)
-        moved += outbound(w)
-        if moved == 0:
+        _begin(w)
+        went = 0
+        came = inbound(w, 0)
+        came += inbound(w, 1)
+        if worker_sends(e):
+            run_commands(w)
+            went = outbound(w)
+            busy = busy + 1 if came and went else 0
+            if busy == BUSY_ROUNDS:
+                busy = 0
+                hand_over(e)
+        if came + went == 0:
             worker_sleep(w)  # offline for the epoch
     epoch_leave(&e.epoch, w.reader)
 
 
-def run(Pump pump):
-    """Body of the worker thread; returns when the pump stops."""
+cdef void _help(worker *w) noexcept nogil:
+    """The outbound direction, from when it is handed over until it falls silent."""
+    while helper_wait(w):
+        while True:
+            _begin(w)
+            run_commands(w)
+            if outbound(w) == 0 and not helper_rest(w):
+                break
+        hand_back(w.engine)
+    epoch_leave(&w.engine.epoch, w.reader)
+
+
+def run(Pump pump, bint helper):
+    """Body of the worker's thread and of its helper's; returns when the pump stops."""
     with nogil:
-        _work(pump.w)
+        if helper:
+            _help(pump.helper)
+        else:
+            _work(pump.w)

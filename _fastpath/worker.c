@@ -43,6 +43,8 @@ void engine_signal(struct engine *e)
 void engine_wake(struct engine *e)
 {
     eventfd_raise(e->wake_fd);
+    if (atomic_load(&e->stopping))
+        eventfd_raise(e->help_fd);
 }
 
 void post(struct worker *w, struct path *p, uint32_t events)
@@ -171,8 +173,10 @@ int engine_init(struct engine *e, int tun_fd)
     epoch_init(&e->epoch);
     e->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     e->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    e->help_fd = eventfd(0, EFD_CLOEXEC);
     e->handshakes.slot = reserve(HANDSHAKE_RING * sizeof(struct handshake));
-    if (!s || e->event_fd < 0 || e->wake_fd < 0 || !e->handshakes.slot ||
+    if (!s || e->event_fd < 0 || e->wake_fd < 0 || e->help_fd < 0 ||
+        !e->handshakes.slot ||
         index_init(&e->index)) {
         free(s);
         return -1;
@@ -201,9 +205,11 @@ void engine_finish(struct engine *e)
         close(e->event_fd);
     if (e->wake_fd >= 0)
         close(e->wake_fd);
+    if (e->help_fd >= 0)
+        close(e->help_fd);
     if (e->tun_fd >= 0)
         close(e->tun_fd);
-    e->event_fd = e->wake_fd = e->tun_fd = -1;
+    e->event_fd = e->wake_fd = e->help_fd = e->tun_fd = -1;
     e->handshakes.slot = NULL;
 }
 
@@ -237,7 +243,8 @@ void worker_sleep(struct worker *w)
     struct engine *e = w->engine;
     struct pollfd p[4] = {
         {.fd = e->wake_fd, .events = POLLIN},
-        {.fd = atomic_load(&e->tun_gone) ? -1 : e->tun_fd, .events = POLLIN},
+        {.fd = atomic_load(&e->tun_gone) || !worker_sends(e) ? -1 : e->tun_fd,
+         .events = POLLIN},
         {.fd = w->snapshot->fd[0], .events = POLLIN},
         {.fd = w->snapshot->fd[1], .events = POLLIN},
     };
@@ -249,4 +256,40 @@ void worker_sleep(struct worker *w)
         while (read(e->wake_fd, &n, sizeof n) < 0 && errno == EINTR)
             ;
     }
+}
+
+/* ---- the helper */
+
+void hand_over(struct engine *e)
+{
+    atomic_store(&e->helper_sends, true);
+    eventfd_raise(e->help_fd);
+}
+
+void hand_back(struct engine *e)
+{
+    atomic_store(&e->helper_sends, false);
+    engine_wake(e);
+}
+
+bool helper_wait(struct worker *w)
+{
+    struct engine *e = w->engine;
+    uint64_t n;
+
+    epoch_leave(&e->epoch, w->reader);
+    while (read(e->help_fd, &n, sizeof n) < 0 && errno == EINTR)
+        ;
+    return !atomic_load(&e->stopping);
+}
+
+bool helper_rest(struct worker *w)
+{
+    struct engine *e = w->engine;
+    struct pollfd p = {.fd = e->tun_fd, .events = POLLIN};
+
+    if (atomic_load(&e->tun_gone) || atomic_load(&e->stopping))
+        return false;
+    epoch_leave(&e->epoch, w->reader);
+    return poll(&p, 1, HELPER_REST_MS) > 0;
 }

@@ -61,6 +61,8 @@ struct engine {
     int tun_fd;
     int event_fd; /* to the control thread */
     int wake_fd;  /* to the worker */
+    int help_fd;  /* to its helper */
+    _Atomic bool helper_sends; /* who owns the outbound direction */
     _Atomic bool stopping;
     _Atomic bool event_signalled;
     _Atomic bool tun_gone;
@@ -196,6 +198,22 @@ int worker_init(struct worker *w, struct engine *e, unsigned reader);
 void worker_finish(struct worker *w);
 /* Sleeps until a descriptor has something; offline for the epoch meanwhile. */
 void worker_sleep(struct worker *w);
+
+/* ---- the outbound direction has one owner: the worker, or while both directions stay
+ * busy its helper.  Whoever gives it away has nothing left in its outbox. */
+
+#define BUSY_ROUNDS 4   /* both directions, before the helper is asked */
+#define HELPER_REST_MS 1 /* of nothing, before it gives the direction back */
+
+static inline bool worker_sends(const struct engine *e)
+{
+    return !atomic_load_explicit(&e->helper_sends, memory_order_acquire);
+}
+
+void hand_over(struct engine *e);   /* worker */
+bool helper_wait(struct worker *w); /* helper: until it is asked; false: stopping */
+bool helper_rest(struct worker *w); /* helper: false when nothing came for a while */
+void hand_back(struct engine *e);   /* helper */
 
 /* send.c: sends all sealed datagrams as trains, empties the box */
 void send_out(struct worker *w);

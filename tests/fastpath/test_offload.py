@@ -128,7 +128,7 @@ def test_split_is_what_the_twin_does(version: int, proto: str, seed: int) -> Non
         more = {"options": extra} if version == 4 and proto == "udp" else {}
         if proto == "tcp":
             packet = tcp(
-                version, rng.getrandbits(32), payload, flags=ACK | PSH | rng.choice([0, 1]),
+                version, rng.getrandbits(32), payload, flags=ACK | rng.choice([8, 9]),
                 options=b"\1" * (4 * rng.randrange(11)), ident=rng.getrandbits(16) or 1,
             )  # fmt: skip
         else:

@@ -25,6 +25,7 @@ TRAFFIC = r"""
 import socket, sys, time
 port, far, count = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 out = socket.socket(fileno=far)
+out.setblocking(True)
 head = bytes.fromhex("4500003000000000401100000a0000010a000002")
 packet = bytes(10) + head + bytes(28)
 for i in range(count):
