@@ -65,6 +65,7 @@ wg wireguard-tools
 wireguard-go wireguard-go
 iperf3 iperf3
 ping iputils-ping
+sysctl procps
 valgrind valgrind
 PROGRAMS
 }

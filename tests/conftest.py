@@ -37,6 +37,12 @@ hypothesis.settings.register_profile("tunnel", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tunnel")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="more rounds where chance is at work"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses to test the checkout when the installed package is what is meant.
 

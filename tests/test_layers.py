@@ -24,8 +24,30 @@ LAYERS = {
     "io": ["io"],
     "netconfig": ["netconfig"],
     "state": ["state"],
-    "device": ["device", "device_change", "engine", "loop", "network", "status"],
-    "doors": ["tunnel", "__main__", "cli", "api", "config", "fleet"],
+    "device": [
+        "device",
+        "device_change",
+        "engine",
+        "helper",
+        "loop",
+        "network",
+        "reloads",
+        "status",
+    ],
+    "doors": [
+        "tunnel",
+        "__main__",
+        "manager",
+        "confirmation",
+        "follow",
+        "peer_edits",
+        "prepare",
+        "report",
+        "cli",
+        "api",
+        "config",
+        "fleet",
+    ],
 }
 
 # layer -> layers it may import; everybody may import base

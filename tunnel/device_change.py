@@ -52,7 +52,8 @@ class DeviceChange:
     def __init__(self, device: Device, plan: Plan) -> None:
         self._device = device
         self._plan = plan
-        self._editor = StateEditor(device.state)
+        self._before = device.state  # lives until the end: freeing it takes a while
+        self._editor = StateEditor(self._before)
         self._transaction = device.pump.begin()
         self._inserts: list[tuple[Prefix, bytes]] = []
         self._removed: list[bytes] = []
@@ -87,11 +88,15 @@ class DeviceChange:
 
     def _stage_sockets(self, after: DeviceState) -> None:
         """New sockets are bound before the old ones close; none if the port stays."""
-        device, before = self._device, self._device.state
+        device, before = self._device, self._before
         port = after.listen_port
         if port != before.listen_port:
             self._at_commit.append(lambda: setattr(device, "last_port", 0))
-        if device.transport is None:
+        if device.transport is None or (
+            port == before.listen_port
+            and after.fwmark == before.fwmark
+            and after.settings is before.settings
+        ):
             return
         if port not in (before.listen_port, device.listen_port):
             new = device.open_transport(port, after.fwmark, listen_addresses(after))
@@ -123,7 +128,7 @@ class DeviceChange:
 
     def _stage_network(self, after: DeviceState) -> None:
         """Addresses, routes and so on: commands that know their way back."""
-        device, before = self._device, self._device.state
+        device, before = self._device, self._before
         if before.interface == after.interface and before.fwmark == after.fwmark:
             return
         if device.network is not None:
@@ -219,6 +224,7 @@ class DeviceChange:
             path = path_of(node.peers[key])
             node.remove_peer(key, now)
             self._transaction.remove_peer(path)
+            path.token = None  # or else both would wait for the garbage collector
         self._transaction.commit()
         for step in self._at_commit:
             step()
@@ -254,11 +260,18 @@ class DeviceChange:
         self._device.pump.settle()
         for step in self._after:
             step()
+        self._let_go()
         self._device.flush()
         if log.isEnabledFor(logging.DEBUG):
             for action in self._plan.actions:
                 who = short_key(action.key) if action.key is not None else ""
                 log.debug("%s %s: session %s", action.kind.value, who, action.session)
+
+    def _let_go(self) -> None:
+        """The steps refer to this change: left there, it and the whole state before
+        would wait for the garbage collector."""
+        for steps in (self._at_commit, self._after, self._undo):
+            steps.clear()
 
     def abort(self) -> None:
         self._transaction.abort()
@@ -269,4 +282,4 @@ class DeviceChange:
         for undo in reversed(self._undo):
             with contextlib.suppress(Exception):
                 undo()
-        self._undo.clear()
+        self._let_go()

@@ -36,6 +36,7 @@ _TFD_TIMER_ABSTIME: Final = 1
 _ITIMERSPEC: Final = struct.Struct("@qqqq")
 _SECOND: Final = 1_000_000_000
 _MAX_EVENTS: Final = 64
+_TIDY_MIN: Final = 64
 
 
 class Timer:
@@ -95,6 +96,7 @@ class ControlLoop:
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._heap: list[Timer] = []
+        self._tidy_at = _TIDY_MIN
         self._timer = _TimerFd()
         self._soon: deque[Callback] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -152,8 +154,16 @@ class ControlLoop:
 
     def call_at(self, when: int, callback: Callback) -> Timer:
         timer = Timer(when, callback)
+        if len(self._heap) >= self._tidy_at:
+            self._tidy()
         heapq.heappush(self._heap, timer)
         return timer
+
+    def _tidy(self) -> None:
+        """Forgets the cancelled timers, which may be due in a long time only."""
+        self._heap = [each for each in self._heap if not each.cancelled]
+        heapq.heapify(self._heap)
+        self._tidy_at = max(_TIDY_MIN, 2 * len(self._heap))
 
     def call_later(self, delay: int, callback: Callback) -> Timer:
         return self.call_at(self.now() + delay, callback)

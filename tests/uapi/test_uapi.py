@@ -321,3 +321,39 @@ def test_random_bytes_never_apply_or_raise(seed: int) -> None:
         text = b"".join(rng.choices(pieces, k=rng.randrange(12)))
         answer = UapiSession(FakeDevice()).feed(text)
         assert answer == b"" or answer.endswith(b"\n\n")
+
+
+def test_our_own_verb_needs_a_manager_and_may_answer_late() -> None:
+    d, late = FakeDevice(), []
+    assert UapiSession(d).feed(b'tunnel=1\n{"do":"state"}\n\n') == b"errno=-22\n\n"
+    waiting = []
+    session = UapiSession(
+        d, control=lambda line, reply: waiting.append((line, reply)), late=late.append
+    )
+    # what follows on the connection waits for its turn
+    assert session.feed(b'tunnel=1\n{"do":"x"}\n\nset=1\nfwmark=7\n\nget=1\n\n') == b""
+    assert session.waiting
+    assert d.plans == []
+    ((line, reply),) = waiting
+    assert line == b'{"do":"x"}'
+    reply(b"result=1\nerrno=0\n\n")
+    assert late == [b"result=1\nerrno=0\n\nerrno=0\n\nfwmark=7\nerrno=0\n\n"]
+    assert not session.waiting
+    long = b'"' + b"x" * 100_000 + b'"'
+    assert session.feed(b"tunnel=1\n" + long[:70_000]) == b""
+    assert session.feed(long[70_000:] + b"\n\n") == b""
+    assert waiting[1][0] == long
+    assert session.feed(b"tunnel=1\n{}\n{}\n\n") == b""
+    waiting[1][1](b"")
+    assert late[1] == b"errno=-22\n\n"
+    assert not session.closing
+
+
+def test_every_set_is_reported() -> None:
+    d, seen = FakeDevice(), []
+    session = UapiSession(d, applied=lambda plan, error: seen.append((plan, error)))
+    session.feed(b"set=1\nfwmark=7\n\n")
+    d.error = OSError(28, "full")
+    session.feed(b"set=1\nfwmark=8\n\n")
+    assert [error for _, error in seen] == [None, d.error]
+    assert [plan.actions[0].fields[0].after for plan, _ in seen] == [7, 8]

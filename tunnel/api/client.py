@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tunnel.errors import NotPermitted, TunnelError, UapiError
 
 __all__ = ["UapiClient", "interfaces", "run_directory"]
 
 _TIMEOUT = 10.0
+_CONTROL_TIMEOUT = 60.0  # names may have to be resolved first
 
 
 def run_directory() -> Path:
@@ -61,17 +63,46 @@ class UapiClient:
 
         Raises UapiError with the errno of a refusal.
         """
-        self._socket.sendall(text.encode())
-        answer = self._receive().decode()
-        pairs = [
-            (key, value)
-            for key, _, value in (line.partition("=") for line in answer.split("\n"))
-            if key
-        ]
+        pairs = self._exchange(text.encode())
         code = abs(int(dict(pairs).get("errno", "0")))
         if code:
             raise UapiError(code, f"{self.interface}: {os.strerror(code)}")
         return [pair for pair in pairs if pair[0] != "errno"]
+
+    def control(self, do: str, **values: object) -> Any:
+        """Asks a tunnel of this program (see `control.py`); returns its result.
+
+        Raises TunnelError with the message, hint and exit code of a refusal.
+        """
+        self._socket.settimeout(_CONTROL_TIMEOUT)
+        line = json.dumps({"do": do, **values})
+        try:
+            answer = dict(self._exchange(f"tunnel=1\n{line}\n\n".encode()))
+        except TimeoutError as error:
+            raise TunnelError(
+                f"{self.interface}: no answer in {_CONTROL_TIMEOUT:g} s",
+                hint="the change may still happen: see tunnel history",
+            ) from error
+        if "result" in answer:
+            return json.loads(answer["result"])
+        if "error" not in answer:
+            raise TunnelError(
+                f"{self.interface} was not started by tunnel up",
+                hint="wg set and wg syncconf change it",
+            )
+        refusal = json.loads(answer["error"])
+        refused = TunnelError(refusal["message"], hint=refusal["hint"])
+        refused.exit_code = refusal["exit_code"]
+        raise refused
+
+    def _exchange(self, request: bytes) -> list[tuple[str, str]]:
+        self._socket.sendall(request)
+        answer = self._receive().decode()
+        return [
+            (key, value)
+            for key, _, value in (line.partition("=") for line in answer.split("\n"))
+            if key
+        ]
 
     def _receive(self) -> bytes:
         received = bytearray()

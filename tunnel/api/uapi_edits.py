@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tunnel.api.uapi_parse import PeerEdit, SetRequest, Unset
+from tunnel.api.uapi_parse import UNSET, PeerEdit, SetRequest, Unset
 from tunnel.state.model import (
     DeviceState,
     Endpoint,
@@ -93,6 +93,8 @@ class _Fold:
 
     def section(self, edit: PeerEdit) -> None:
         """One `public_key=` section."""
+        if self._says_nothing_new(edit):
+            return
         draft = self.draft(edit.public_key)
         if edit.remove:
             self.remove(edit.public_key)
@@ -111,6 +113,27 @@ class _Fold:
                 self._give(edit.public_key, draft, step[1])
             else:
                 self._take(edit.public_key, draft, step[1])
+
+    def _says_nothing_new(self, edit: PeerEdit) -> bool:
+        """A whole peer as it is already, which is nearly all of a `wg syncconf`: no
+        draft is needed while none of its prefixes has moved in this request."""
+        state, steps = self._peers.get(edit.public_key), edit.allowed_ips
+        if (
+            state is None
+            or not state.enabled
+            or not edit.replace_allowed_ips
+            or edit.remove
+            or len(steps) != 1 + len(state.allowed_ips)
+            or steps[0] is not None
+            or edit.public_key in self.drafts
+            or edit.keepalive not in (UNSET, state.keepalive)
+            or edit.endpoint not in (UNSET, state.endpoint)
+            or edit.preshared_key not in (UNSET, state.preshared_key)
+        ):
+            return False
+        own = state.allowed_ips
+        named = {step[1] for step in steps if step is not None and step[0]}
+        return named == set(own) and self._moved.keys().isdisjoint(own)
 
     def _values(self, state: PeerState, edit: PeerEdit) -> PeerState:
         changed: dict[str, object] = {}

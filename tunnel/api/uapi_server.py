@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tunnel.api.uapi import UapiDevice, UapiSession
+from tunnel.api.uapi import Applied, Control, UapiDevice, UapiSession
 from tunnel.errors import DeviceError
 from tunnel.loop import ControlLoop
 
@@ -88,13 +88,31 @@ def _remove_stale(path: Path) -> None:
 class _Client:
     """One connection."""
 
-    __slots__ = ("last_seen", "pending", "session", "sock")
+    __slots__ = ("_begun", "last_seen", "pending", "session", "sock")
 
-    def __init__(self, sock: socket.socket, session: UapiSession, now: int) -> None:
+    session: UapiSession
+
+    def __init__(self, sock: socket.socket, now: int) -> None:
         self.sock = sock
-        self.session = session
         self.pending = memoryview(b"")
         self.last_seen = now
+        self._begun: list[bytes] = []
+
+    def begin(self, data: bytes) -> None:
+        """Sends the beginning of an answer, or as much of it as fits."""
+        if not self._begun:
+            # full, or gone: that shows when the rest is sent
+            with contextlib.suppress(OSError):
+                data = data[self.sock.send(data) :]
+        if data:
+            self._begun.append(data)
+
+    def left(self, end: bytes) -> bytes:
+        """What is still to be sent of an answer that ends like this."""
+        if self._begun:
+            end = b"".join([*self._begun, end])
+            self._begun.clear()
+        return end
 
 
 class UapiServer:
@@ -102,6 +120,7 @@ class UapiServer:
 
     `on_gone` is called once when the socket's file has been deleted or replaced
     (R74); pass a `path` of None for a socket that has no file to watch (WG_UAPI_FD).
+    `control` answers our own verb, `applied` hears of every `set`.
     """
 
     def __init__(
@@ -112,6 +131,8 @@ class UapiServer:
         *,
         path: Path | None,
         on_gone: Callable[[], None],
+        control: Control | None = None,
+        applied: Applied | None = None,
     ) -> None:
         self._loop = loop
         self._device = device
@@ -119,6 +140,8 @@ class UapiServer:
         self._path = path
         self._identity = self._look()
         self._on_gone = on_gone
+        self._control = control
+        self._applied = applied
         self._clients: dict[int, _Client] = {}
         self._closed = False
         listener.setblocking(False)
@@ -164,7 +187,14 @@ class UapiServer:
         sock.setblocking(False)
         if len(self._clients) >= _MAX_CLIENTS:
             self._drop(min(self._clients.values(), key=lambda c: c.last_seen))
-        client = _Client(sock, UapiSession(self._device), self._loop.now())
+        client = _Client(sock, self._loop.now())
+        client.session = UapiSession(
+            self._device,
+            control=self._control,
+            late=lambda answer: self._late(client, answer),
+            early=client.begin,
+            applied=self._applied,
+        )
         self._clients[sock.fileno()] = client
         self._loop.add_reader(sock.fileno(), lambda: self._readable(client))
 
@@ -183,12 +213,20 @@ class UapiServer:
             self._drop(client)
             return
         client.last_seen = self._loop.now()
-        answer = client.session.feed(data)
+        answer = client.left(client.session.feed(data))
         if answer:
             client.pending = memoryview(answer)
             self._write(client)
+        elif client.session.waiting:
+            self._loop.remove_reader(client.sock.fileno())
         elif client.session.closing:
             self._drop(client)
+
+    def _late(self, client: _Client, answer: bytes) -> None:
+        """The answer to `tunnel=1`, in a later round of the loop."""
+        if self._clients.get(client.sock.fileno()) is client:
+            client.pending = memoryview(bytes(client.pending) + client.left(answer))
+            self._write(client)
 
     def _write(self, client: _Client) -> None:
         """Sends what the client takes; while something is left, nothing is read."""
@@ -204,6 +242,9 @@ class UapiServer:
         if client.pending:
             self._loop.remove_reader(fd)
             self._loop.add_writer(fd, lambda: self._write(client))
+        elif client.session.waiting:
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
         elif client.session.closing:
             self._drop(client)
         else:

@@ -5,9 +5,11 @@ Ends with a plain verdict; exit code 0 only if nothing was lost or duplicated.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
+from base64 import b64encode
 from pathlib import Path
 
 from rich.console import Console
@@ -27,21 +29,50 @@ _CHANGES_PER_SECOND = 100
 
 
 class Changes:
-    """Adds and removes a peer of the server through its control socket."""
+    """Changes the server's peers all the time: one comes and goes through its control
+    socket, and another one by writing its configuration file anew."""
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, config: Path) -> None:
         self.made = 0
+        self.written = 0
         self.error: TunnelError | None = None
         self._interface = interface
+        self._config = config
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._threads = [
+            threading.Thread(target=body, daemon=True)
+            for body in (self._run, self._write)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+
+    def reloads(self) -> tuple[int, int]:
+        """How often the server has taken its file over, and refused something."""
+        with UapiClient(self._interface) as client:
+            told = client.control("history")
+        return told["by_source"].get("file", 0), told["failed"]
+
+    def _write(self) -> None:
+        """The file with one more peer or without it, replaced by a rename."""
+        plain = json.loads(self._config.read_text())
+        temporary = self._config.with_suffix(".new")
+        while not self._stop.wait(1 / _CHANGES_PER_SECOND):
+            facts = dict(plain)
+            if self.written % 3:
+                prefix = f"172.{16 + os.urandom(1)[0] % 16}.0.0/16"
+                key = b64encode(os.urandom(32)).decode()
+                guest = {"name": "guest", "publicKey": key, "allowedIPs": [prefix]}
+                facts["peers"] = [*plain["peers"], guest]
+            temporary.write_text(json.dumps(facts, indent=2))
+            temporary.replace(self._config)
+            self.written += 1
 
     def _run(self) -> None:
         try:
@@ -71,6 +102,14 @@ def _age(peer: PeerView) -> str:
     return f"{max(0, time.time() - peer.latest_handshake):.0f} s ago"
 
 
+def _meanwhile(changes: Changes) -> str:
+    reloads, _ = changes.reloads()
+    return (
+        f"server's file written {changes.written:,} times, {reloads:,} reloads; "
+        f"{changes.made:,} changes by its socket"
+    )
+
+
 class Screen:
     """The live table; rates come from the difference to the last look."""
 
@@ -82,7 +121,7 @@ class Screen:
     def table(self) -> Table:
         table = Table(
             title=f"Tunnel: {self._ends.where}",
-            caption=f"{self._changes.made} changes of the server's peers meanwhile",
+            caption=_meanwhile(self._changes),
         )
         table.add_column("end")
         for column in ("handshake", "sent/s", "received/s", "sent", "received", "lost"):
@@ -122,13 +161,15 @@ def _verdict(ends: Ends, changes: Changes, console: Console) -> bool:
     sent = server.sent + client.sent
     lost = sent - server.received - client.received
     twice = server.duplicated + client.duplicated
-    changed = f"while the server's peers changed {changes.made:,} times"
-    if sent and not lost and not twice and changes.made:
+    reloads, refused = changes.reloads()
+    changed = _meanwhile(changes)
+    busy = changes.made and reloads
+    if sent and busy and not lost and not twice and not refused:
         console.print(f"[bold green]PASS[/]: {sent:,} packets, 0 lost, {changed}")
         return True
     console.print(
         f"[bold red]FAIL[/]: {lost:,} of {sent:,} packets lost, "
-        f"{twice:,} duplicated, {changed}"
+        f"{twice:,} duplicated, {refused:,} changes refused, {changed}"
     )
     return False
 
@@ -142,7 +183,7 @@ def run(config: Path, *, seconds: float, in_process: bool) -> None:
         ends = Namespaces(config)
     try:
         ends.start()
-        changes = Changes(ends.names[0])
+        changes = Changes(ends.names[0], ends.pair.server)
         changes.start()
         try:
             _watch(ends, changes, console, seconds)

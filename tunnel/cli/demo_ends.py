@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +25,6 @@ from tunnel.cli.status import ask
 from tunnel.cli.traffic import Counts, Flow
 from tunnel.errors import TunnelError
 from tunnel.io.memory import TunUser
-from tunnel.state.model import DeviceState
 
 if TYPE_CHECKING:
     from tunnel.engine import Engine
@@ -54,6 +53,7 @@ class Ends(Protocol):
 
     where: str
     names: tuple[str, str]
+    pair: Pair
 
     def start(self) -> None: ...
     def counts(self) -> tuple[Counts, Counts]: ...
@@ -61,9 +61,10 @@ class Ends(Protocol):
     def close(self) -> None: ...
 
 
-def make_pair(config: Path, where: Path, endpoint: str) -> Pair:
+def make_pair(config: Path, where: Path, endpoint: str, *, memory: bool) -> Pair:
     """Copies the server's configuration into `where` and writes a client for its
-    first peer. Raises TunnelError when it is not one that this works for."""
+    first peer; with `memory` both are loopback tunnels. Raises TunnelError when it is
+    not one that this works for."""
     from tunnel.config.store import load_config
 
     facts = json.loads(config.read_text())
@@ -83,6 +84,9 @@ def make_pair(config: Path, where: Path, endpoint: str) -> Pair:
     facts["listen"] = endpoint.rpartition(":")[2]
     facts["listen"] = f":{facts['listen']}"
     facts.pop("management", None)
+    if memory:
+        tunnel |= {"type": "loopback", "autoConfigure": False}
+    facts["tunnel"] = tunnel
     client = {
         "mode": "client",
         "name": peers[0]["name"],
@@ -128,7 +132,9 @@ class Namespaces:
         self._stack = contextlib.ExitStack()
         self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
         self._stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
-        self.pair = make_pair(config, self._directory, f"{_OUTSIDE[0]}:51820")
+        self.pair = make_pair(
+            config, self._directory, f"{_OUTSIDE[0]}:51820", memory=False
+        )
         self.names = (self.pair.server_interface, self.pair.client_interface)
         self._spaces = tuple(f"tnl-demo-{os.getpid()}-{end}" for end in "sc")
         self._counts = [Counts(), Counts()]
@@ -216,7 +222,7 @@ class InProcess:
         self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
         self._stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
         port = _free_port()
-        self.pair = make_pair(config, self._directory, f"127.0.0.1:{port}")
+        self.pair = make_pair(config, self._directory, f"127.0.0.1:{port}", memory=True)
         self.names = (self.pair.server_interface, self.pair.client_interface)
         self._flows: list[Flow] = []
         os.environ["TUNNEL_RUN_DIR"] = str(self._directory)
@@ -238,23 +244,23 @@ class InProcess:
         from tunnel.config.desired import desired_state
         from tunnel.config.store import load_config
 
-        desired = desired_state(load_config(config))
-        memory = replace(desired.interface, kind="loopback", auto_configure=False)
+        loaded = load_config(config)
+        desired = desired_state(loaded)
         ready: list[Engine] = []
         started = threading.Event()
 
-        def body(state: DeviceState) -> None:
+        def body() -> None:
             try:
-                with serve(state, signals=False) as engine:
-                    ready.append(engine)
+                with serve(
+                    desired, config=loaded, path=config, signals=False
+                ) as tunnel:
+                    ready.append(tunnel.engine)
                     started.set()
-                    engine.run()
+                    tunnel.engine.run()
             finally:
                 started.set()
 
-        thread = threading.Thread(
-            target=body, args=(replace(desired, interface=memory),)
-        )
+        thread = threading.Thread(target=body)
         thread.start()
         started.wait()
         if not ready:

@@ -13,6 +13,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from tunnel.cli import backups, peers, plan
 from tunnel.errors import TunnelError
 
 __all__ = ["app", "main"]
@@ -117,6 +118,47 @@ def status(
 
 
 @app.command()
+def merge(
+    partial: Annotated[
+        str, typer.Argument(help="Peers as JSON or wg-quick file; - is stdin.")
+    ],
+    interface: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[IFNAME]", help="With --running: which one."),
+    ] = None,
+    into: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FILE", help="File to merge into: config.json, wg0.conf."),
+    ] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="Into the running tunnel instead.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove peers not in the inventory.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change.")
+    ] = False,
+    inventory: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAMES", help="Peers there must be: a,b,c or @FILE."),
+    ] = None,
+    preview: Annotated[
+        str, typer.Option(metavar="FILE", help="Where a dry run writes the new text.")
+    ] = "",
+    show_secrets: Annotated[
+        bool, typer.Option("--show-secrets", help="Keys in the preview and diff.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+) -> None:
+    """Merge a partial set of peers: new ones added, known updated, others kept."""
+    from tunnel.cli.merge import Options, command
+
+    options = Options(prune, dry_run, preview=preview, show_secrets=show_secrets)
+    command(partial, interface, into, running, inventory or [], options, json)
+
+
+@app.command()
 def genkey() -> None:
     """Print a new private key."""
     from tunnel.cli.keys import genkey as command
@@ -138,6 +180,11 @@ def genpsk() -> None:
     from tunnel.cli.keys import genpsk as command
 
     command()
+
+
+plan.register(app)
+app.add_typer(peers.app, name="peer")
+backups.register(app)
 
 
 def main() -> None:

@@ -148,6 +148,15 @@ def _show(view: InterfaceView) -> None:
     Console().print(table)
 
 
+def _own_state(name: str) -> dict[str, Any]:
+    """What a tunnel of this program tells beyond that: `state`, with its history."""
+    try:
+        with UapiClient(name) as client:
+            return {"state": client.control("state")}
+    except TunnelError:
+        return {}  # another engine, or tunnel-wg
+
+
 def status(interface: str | None, *, as_json: bool) -> None:
     """Shows one interface, or all that run here."""
     names = [interface] if interface else interfaces()
@@ -155,7 +164,8 @@ def status(interface: str | None, *, as_json: bool) -> None:
         raise TunnelError("no tunnel is running", hint="start one with: tunnel up")
     views = [ask(name) for name in names]
     if as_json:
-        print(json.dumps({view.name: view.as_json() for view in views}, indent=2))
+        told = {view.name: view.as_json() | _own_state(view.name) for view in views}
+        print(json.dumps(told, indent=2))
         return
     for view in views:
         _show(view)

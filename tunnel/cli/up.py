@@ -1,4 +1,4 @@
-"""`tunnel up`: one tunnel in the foreground, with its control socket."""
+"""`tunnel up`: one tunnel in the foreground, with its control socket and its file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunnel.errors import TunnelError
 
 if TYPE_CHECKING:
+    from tunnel.config.schema import Config
     from tunnel.engine import Engine
+    from tunnel.manager import Manager
     from tunnel.state.model import DeviceState
 
-__all__ = ["log_to", "run", "serve"]
+__all__ = ["Served", "log_to", "run", "serve"]
 
 log = logging.getLogger("tunnel")
 
-_LEVELS = {"error": 40, "warning": 30, "warn": 30, "info": 20, "debug": 10}
+_LEVELS = {
+    "silent": 60, "error": 40, "warning": 30, "warn": 30, "info": 20, "debug": 10,
+}  # fmt: skip
 
 
 def log_to(output: str, level: str) -> None:
@@ -44,33 +50,83 @@ def log_to(output: str, level: str) -> None:
             os.umask(old_umask)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("tunnel")
+    for old in logger.handlers:
+        old.close()
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(_LEVELS[level])
 
 
 def run(config: str, *, log_level: str | None = None) -> None:
-    """Until a signal or a failure ends it; raises TunnelError with the reason."""
+    """Until a signal or a failure ends it; raises TunnelError with the reason.
+
+    A file is followed from then on, standard input cannot be.
+    """
     from tunnel.config.desired import desired_state
+    from tunnel.config.reload import Attempt, Source
     from tunnel.config.store import load_config
 
-    desired = desired_state(load_config(config))
+    path = None if config == "-" else Path(config)
+    if path is None:
+        loaded = load_config(config)
+        attempt = Attempt(b"", loaded, desired_state(loaded))
+    else:
+        attempt = Source(path).attempt()
+    if attempt.error is not None:
+        raise attempt.error
+    assert attempt.config is not None
+    assert attempt.desired is not None
+    desired = attempt.desired
     output = str(dict(desired.settings).get("logging.output", "stderr"))
     log_to(output, log_level or desired.log_level)
-    with serve(desired) as engine:
-        log.info("%s is up", engine.tun.name)
-        engine.run()
+    with serve(
+        desired, config=attempt.config, path=path, digest=attempt.digest
+    ) as tunnel:
+        _follow_logging(tunnel.manager, log_level)
+        log.info("%s is up", tunnel.engine.tun.name)
+        tunnel.engine.run()
     log.info("stopped")
 
 
-@contextlib.contextmanager
-def serve(desired: DeviceState, *, signals: bool = True) -> Iterator[Engine]:
-    """A configured tunnel with its control socket; everything is taken back at exit.
+def _follow_logging(manager: Manager, fixed: str | None) -> None:
+    """`logging` while the tunnel runs; a level from the command line stays."""
 
-    With `signals`, SIGTERM and SIGINT end it (main thread only).
+    def change(_: object) -> None:
+        level = fixed or str(manager.setting("log_level"))
+        log_to(str(manager.setting("logging.output")), level)
+
+    manager.on_setting("log_level", change)
+    manager.on_setting("logging.output", change)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A configured tunnel and what its doors ask; `engine.run` runs both."""
+
+    engine: Engine
+    manager: Manager
+
+
+@contextlib.contextmanager
+def serve(
+    desired: DeviceState,
+    *,
+    config: Config,
+    path: Path | None = None,
+    digest: bytes | None = None,
+    signals: bool = True,
+) -> Iterator[Served]:
+    """A configured tunnel with all its doors; everything is taken back at exit.
+
+    `desired` follows from `config`, which was read from `path` when its content had
+    this `digest`; the file is followed. With `signals`, SIGTERM and SIGINT end it and
+    SIGHUP reads the file again (main thread only).
     """
+    from tunnel.api.control import ControlDoor
+    from tunnel.api.http_follow import Management
     from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
     from tunnel.engine import Engine
+    from tunnel.manager import Manager
     from tunnel.network import SystemNetwork
 
     network = SystemNetwork()
@@ -78,6 +134,8 @@ def serve(desired: DeviceState, *, signals: bool = True) -> Iterator[Engine]:
         engine = Engine(desired.interface, network=network)
         stack.callback(engine.close)
         stack.callback(network.close)
+        manager = Manager(engine, path=path, config=config, digest=digest)
+        stack.callback(manager.close)
         name = engine.tun.name
         server = UapiServer(
             engine.loop,
@@ -85,9 +143,16 @@ def serve(desired: DeviceState, *, signals: bool = True) -> Iterator[Engine]:
             bind_socket(name),
             path=socket_path(name),
             on_gone=engine.loop.stop,
+            control=ControlDoor(manager),
+            applied=manager.uapi_applied,
         )
         stack.callback(server.close)
         for signum in (signal.SIGTERM, signal.SIGINT) if signals else ():
             engine.loop.on_signal(signum, engine.loop.stop)
+        if signals:
+            engine.loop.on_signal(signal.SIGHUP, lambda: manager.reload_soon("sighup"))
         engine.start(desired)
-        yield engine
+        management = Management(engine, manager)
+        stack.callback(management.close)
+        manager.watch()
+        yield Served(engine, manager)

@@ -61,7 +61,8 @@ Settings = tuple[tuple[str, object], ...]
 
 @dataclass(slots=True)
 class Facts:
-    """A correct configuration, parsed. `files` took part and deserve watching.
+    """A correct configuration, parsed. `files` took part and deserve watching;
+    `pending` are those of them that did not exist and are to be created.
 
     `private_key` is None when it follows from `psk` and `name`. A peer's `endpoint`
     may still be a host name.
@@ -77,6 +78,7 @@ class Facts:
     log_level: str
     settings: Settings
     files: tuple[Path, ...]
+    pending: tuple[Path, ...] = ()
 
 
 class _Checker:
@@ -327,4 +329,5 @@ def understand(
         log_level=config.logging.level,
         settings=check.settings(listen_address),
         files=tuple(where.files),
+        pending=tuple(where.pending),
     )

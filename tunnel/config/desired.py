@@ -7,7 +7,7 @@ understood when the configuration was loaded.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tunnel.config.identity import PskMode, psk_mode
@@ -17,7 +17,7 @@ from tunnel.config.values import HostPort
 from tunnel.errors import ConfigError, ConfigProblem
 from tunnel.state.model import DeviceState, Endpoint, PeerState, Secret, short_key
 
-__all__ = ["SETTINGS", "Resolver", "desired_state"]
+__all__ = ["SETTINGS", "Addresses", "Resolver", "desired_state"]
 
 Resolver = Callable[..., list[Any]]
 
@@ -41,7 +41,7 @@ SETTINGS: Final = (
 """The names in `DeviceState.settings`, in their order, and what each value is."""
 
 
-class _Addresses:
+class Addresses:
     """Resolves each host once; literal addresses never reach the resolver.
 
     Of several answers the smallest of the preferred family is taken, so that a name
@@ -85,16 +85,23 @@ class _Addresses:
         )
 
 
+_NO_PEERS: Final[Mapping[bytes, PeerState]] = {}
+
+
 def desired_state(
-    config: Config, resolve: Resolver = socket.getaddrinfo
+    config: Config,
+    resolve: Resolver = socket.getaddrinfo,
+    known: Mapping[bytes, PeerState] = _NO_PEERS,
 ) -> DeviceState:
     """What the device should be; `config` comes from `load_config` or `parse_config`.
 
-    `resolve` is called as `socket.getaddrinfo` is, once per host name. `ConfigError`
-    when a name has no address, or when a derived key equals another peer's key.
+    `resolve` is called as `socket.getaddrinfo` is, once per host name. A peer that is
+    equal to the one in `known` is that very object, so that comparing the two states
+    takes no look into it. `ConfigError` when a name has no address, or when a derived
+    key equals another peer's key.
     """
     facts = config.facts
-    addresses = _Addresses(resolve)
+    addresses = Addresses(resolve)
     problems: list[ConfigProblem] = []
     peers: dict[bytes, PeerState] = {}
     for peer in facts.peers:
@@ -109,6 +116,17 @@ def desired_state(
         assert key is not None
         if key in peers:
             problems.append(_same_key(peer, key))
+        same = known.get(key)
+        if same is not None and (
+            same.allowed_ips == peer.allowed_ips
+            and same.name == peer.name
+            and same.endpoint == endpoint
+            and same.keepalive == peer.keepalive
+            and same.enabled == peer.enabled
+            and same.preshared_key == preshared
+        ):
+            peers[key] = same
+            continue
         peers[key] = PeerState(
             key, peer.name, preshared, endpoint, peer.allowed_ips, peer.keepalive,
             peer.enabled,

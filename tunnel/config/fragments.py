@@ -16,13 +16,32 @@ from tunnel.config.schema import Config, Fragment, PeersFile
 from tunnel.config.secrets import Surroundings, read_small
 from tunnel.config.syntax import MAX_DOCUMENT, decode, parse_json, validated
 
-__all__ = ["read_fragments"]
+__all__ = ["fragment_paths", "read_fragments"]
 
 
 def read_fragments(
     config: Config, found: Found, where: Surroundings
 ) -> tuple[list[Entry], list[Found]]:
     """The peers of all other files in the order of the keys, and their problems."""
+    entries: list[Entry] = []
+    documents: list[Found] = []
+    for at, path, create in _sources(config, where):
+        raw = _read(path, at, found, where, create)
+        if raw is None:
+            continue
+        document = Found(label=_label(path, where))
+        documents.append(document)
+        entries += _peers_of(raw, document)
+    return entries, documents
+
+
+def fragment_paths(config: Config, base: Path) -> list[Path]:
+    """The files with more peers, in the order of the keys; `peersFile` is the last."""
+    return [path for _, path, _ in _sources(config, Surroundings(base, {}))]
+
+
+def _sources(config: Config, where: Surroundings) -> list[tuple[JsonPath, Path, bool]]:
+    """Which key names which file, and whether it may be created."""
     sources: list[tuple[JsonPath, Path, bool]] = []
     texts = [config.include] if isinstance(config.include, str) else config.include
     for index, pattern in enumerate(texts):
@@ -33,16 +52,7 @@ def read_fragments(
         sources.append((("peersFile", "file"), path, config.peers_file.create))
     elif config.peers_file is not None:
         sources.append((("peersFile",), where.base / config.peers_file, False))
-    entries: list[Entry] = []
-    documents: list[Found] = []
-    for at, path, create in sources:
-        raw = _read(path, at, found, where, create)
-        if raw is None:
-            continue
-        document = Found(label=_label(path, where))
-        documents.append(document)
-        entries += _peers_of(raw, document)
-    return entries, documents
+    return sources
 
 
 def _matches(pattern: str, where: Surroundings) -> list[Path]:
@@ -60,6 +70,8 @@ def _read(
 ) -> bytes | None:
     try:
         where.files[path] = None
+        if path in where.overlay:
+            return where.overlay[path]
         return read_small(path, MAX_DOCUMENT)
     except FileNotFoundError:
         if create:

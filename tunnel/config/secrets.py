@@ -46,12 +46,14 @@ class Surroundings:
 
     `files` are all files that took part (and directories of patterns), in order, to
     be watched for changes. `pending` are the files to create: path -> content.
+    `overlay` holds what files of peers are about to contain.
     """
 
     base: Path
     environ: Mapping[str, str]
     files: dict[Path, None] = field(default_factory=dict)
     pending: dict[Path, str] = field(default_factory=dict, repr=False)
+    overlay: Mapping[Path, bytes] = field(default_factory=dict, repr=False)
 
     def resolve(self, path: str) -> Path:
         """`path` seen from the directory of the configuration."""

@@ -11,7 +11,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -58,11 +58,13 @@ def parse_config(
     *,
     base: Path | None = None,
     create: bool = True,
+    overlay: Mapping[Path, bytes] | None = None,
 ) -> Config:
     """The configuration in a text; `source` names it in errors, `base` is where
-    relative paths start. Otherwise as `load_config`."""
+    relative paths start. `overlay` is the content that files of peers are about to
+    have. Otherwise as `load_config`."""
     for _ in range(_CREATE_ATTEMPTS):
-        where = Surroundings(base or Path.cwd(), os.environ)
+        where = Surroundings(base or Path.cwd(), os.environ, overlay=overlay or {})
         with _collector_paused():
             config = _build(text, source, where)
         if not create or not where.pending:

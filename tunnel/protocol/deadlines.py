@@ -7,7 +7,7 @@ up, the peer is looked at and finds nothing due. An idle peer has no entry.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
@@ -22,13 +22,16 @@ class Scheduled(Protocol):
 
 S = TypeVar("S", bound=Scheduled)
 
+_TIDY_MIN = 64
+
 
 class DeadlineHeap(Generic[S]):
-    __slots__ = ("_entries", "_order")
+    __slots__ = ("_entries", "_order", "_tidy_at")
 
     def __init__(self) -> None:
         self._entries: list[tuple[int, int, S]] = []
         self._order = count()
+        self._tidy_at = _TIDY_MIN
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -37,8 +40,16 @@ class DeadlineHeap(Generic[S]):
         """To be called whenever a deadline of `item` may have changed."""
         at = item.next_deadline()
         if at and (not item.scheduled or at < item.scheduled):
+            if len(self._entries) >= self._tidy_at:
+                self._tidy()
             heappush(self._entries, (at, next(self._order), item))
             item.scheduled = at
+
+    def _tidy(self) -> None:
+        """Lets go of the invalid entries, and so of peers that are long gone."""
+        self._entries = [each for each in self._entries if each[0] == each[2].scheduled]
+        heapify(self._entries)
+        self._tidy_at = max(_TIDY_MIN, 2 * len(self._entries))
 
     def forget(self, item: S) -> None:
         item.scheduled = 0

@@ -57,7 +57,7 @@ class Secret:
         return self._value
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
+        if other.__class__ is not Secret:  # a third of the time of isinstance
             return NotImplemented
         return compare_digest(self._value, other._value)
 
@@ -113,7 +113,7 @@ def canonical_prefixes(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
     return tuple(sorted(set(prefixes), key=prefix_sort_key))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PeerState:
     """One peer as configured.
 
@@ -129,6 +129,24 @@ class PeerState:
     allowed_ips: tuple[Prefix, ...] = ()
     keepalive: int = 0
     enabled: bool = True
+
+    def __eq__(self, other: object) -> bool:
+        """By value. Written out: a plan asks ten thousand times, and the generated
+        one makes two tuples each time."""
+        if not isinstance(other, PeerState):
+            return NotImplemented
+        return (
+            self.public_key == other.public_key
+            and self.allowed_ips == other.allowed_ips
+            and self.endpoint == other.endpoint
+            and self.keepalive == other.keepalive
+            and self.name == other.name
+            and self.enabled == other.enabled
+            and self.preshared_key == other.preshared_key
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.public_key, self.allowed_ips, self.endpoint))
 
 
 @dataclass(frozen=True, slots=True)

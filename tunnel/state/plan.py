@@ -280,8 +280,7 @@ def _peer_actions(
     removed: list[Action] = []
     updated: list[Action] = []
     added: list[Action] = []
-    keys = dict.fromkeys([*have, *want]) if only is None else only
-    for key in keys:
+    for key in have if only is None else only:
         before, after = have.get(key), want.get(key)
         if before is after or before == after:
             continue
@@ -291,4 +290,10 @@ def _peer_actions(
             added.append(Action(ActionKind.ADD, key, None, after))
         else:
             updated.append(Action(ActionKind.UPDATE, key, before, after))
+    if only is None:
+        added = [
+            Action(ActionKind.ADD, key, None, after)
+            for key, after in want.items()
+            if key not in have
+        ]
     return removed + updated + added

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tunnel.state.model import PeerState, Secret
 from tunnel.state.plan import Action, ActionKind, Change, Plan
 
-__all__ = ["plan_json", "plan_text", "value_text"]
+__all__ = ["plan_json", "plan_summary", "plan_text", "value_text"]
 
 _SECRETS = frozenset({"private_key", "preshared_key"})
 
@@ -182,3 +182,19 @@ def plan_text(plan: Plan) -> str:
         for m in plan.moves
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def plan_summary(plan: Plan, before: int) -> dict[str, object]:
+    """Counts of peers: `before` of them run now, this many afterwards."""
+    kinds = [action.kind for action in plan.actions if action.key is not None]
+    added, removed = kinds.count(ActionKind.ADD), kinds.count(ActionKind.REMOVE)
+    change = added - removed
+    return {
+        "status": "UNCHANGED" if plan.empty else "UPDATE" if before else "NEW",
+        "current_peers": before,
+        "target_peers": before + change,
+        "added": added,
+        "updated": kinds.count(ActionKind.UPDATE),
+        "removed": removed,
+        "change": f"{change:+d} peer(s)" if change else "no change in number",
+    }

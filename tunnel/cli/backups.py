@@ -1,0 +1,68 @@
+"""`tunnel backups` and `tunnel restore`: earlier contents of a configuration file.
+
+They work on files. A tunnel that follows the file takes a restored one over by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunnel.cli.plan import AsJson
+
+__all__ = ["register"]
+
+ConfigOption = Annotated[
+    str, typer.Option("-c", "--config", metavar="FILE", help="Whose backups.")
+]
+
+
+def backups(config: ConfigOption = "config.json", as_json: AsJson = False) -> None:
+    """List the backups of a configuration file, newest first."""
+    from tunnel.config.save import backups as find
+
+    found = find(Path(config))
+    if as_json:
+        listed = [
+            {"name": b.name, "time": b.when.isoformat(), "bytes": b.size} for b in found
+        ]
+        print(json.dumps(listed, indent=2))
+        return
+    for backup in found:
+        when = backup.when.astimezone()
+        print(f"{backup.name}  {when:%Y-%m-%d %H:%M:%S}  {backup.size} bytes")
+    if not found:
+        print(f"{config}: no backups")
+
+
+def restore(
+    name: Annotated[
+        str, typer.Argument(help="A backup, or how its time starts; else the newest.")
+    ] = "",
+    config: ConfigOption = "config.json",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check the backup.")
+    ] = False,
+) -> None:
+    """Put an earlier content back in place; the present one becomes a backup."""
+    from tunnel.config.save import find_backup, save
+    from tunnel.config.store import parse_config
+
+    path = Path(config)
+    backup = find_backup(path, name)
+    raw = backup.path.read_bytes()
+    parse_config(raw, backup.name, base=path.absolute().parent, create=False)
+    if dry_run:
+        print(f"{backup.name}: good")
+        return
+    save(path, raw)
+    print(f"{config} is {backup.name} again")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    for command in (backups, restore):
+        app.command()(command)

@@ -1,0 +1,156 @@
+"""Follows the configuration file: reads it in another thread whenever it changes.
+
+Knows which content was read last, good or bad, so that nothing is read twice and a
+failure is not repeated until there is something new. Understanding the content begins
+with the first sign of a change, while the watcher waits for the last one; it counts
+only if the content is still the same then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+from tunnel.config.reload import Attempt, Source, Watcher
+from tunnel.config.save import clean
+from tunnel.config.schema import Config
+from tunnel.helper import Helper
+from tunnel.loop import ControlLoop
+from tunnel.state.model import PeerState
+
+__all__ = ["Follower"]
+
+log = logging.getLogger("tunnel.manager")
+
+# Of one flurry of events, before it is over: so much is read, or understood, at most.
+_EARLY: Final = 8
+_UNDERSTOOD: Final = 4
+
+
+class Follower:
+    """Calls `changed` with every new attempt at the file that nobody asked for.
+
+    `seen` is the digest of the content that is in force, `running` returns the peers
+    that are, in any thread.
+    """
+
+    def __init__(
+        self,
+        loop: ControlLoop,
+        helper: Helper,
+        path: Path,
+        config: Config,
+        seen: bytes | None,
+        changed: Callable[[Attempt], None],
+        running: Callable[[], Mapping[bytes, PeerState]] = dict,
+    ) -> None:
+        self._loop = loop
+        self._helper = helper
+        self._source = Source(path, config.facts.files, running)
+        self._seen = seen
+        self._changed = changed
+        self._doubted: bytes | None = None  # wrong, but perhaps half written
+        self._signature: tuple[object, ...] = ()
+        self._watcher: Watcher | None = None
+        self._reading = 0
+        self._preparing = False
+        self._again = False  # there were signs since the preparation began
+        self._left = _EARLY
+
+    def start(self) -> None:
+        """Takes away what a killed save left behind, then watches."""
+        clean(self._source.path)
+        self._watcher = Watcher(self._loop, self._look, self._poll, self._early)
+        self._watch_files()
+        self._watcher.hint()  # for what happened until now
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+
+    def adopt(self, config: Config, digest: bytes) -> None:
+        """The files hold this now, and it is in force."""
+        self._seen = digest
+        self._source.files = config.facts.files
+        self._watch_files()
+
+    def _watch_files(self) -> None:
+        if self._watcher is not None:
+            self._watcher.watch((self._source.path, *self._source.files))
+
+    def read(self, then: Callable[[Future[Attempt]], None]) -> None:
+        """Reads in the helper thread, whatever was seen before; `then` is called with
+        the attempt in the control thread and must not raise."""
+
+        def done(outcome: Future[Attempt]) -> None:
+            self._reading -= 1
+            if outcome.exception() is None:
+                self._note(outcome.result())
+            then(outcome)
+
+        self._reading += 1
+        self._helper.run(self._source.attempt, done)
+
+    def _note(self, attempt: Attempt) -> None:
+        self._seen = attempt.digest
+        self._watch_files()
+
+    def _early(self) -> None:
+        """Something is happening to the files: begins before it is over, so that
+        `_look` finds the work done. One job at a time, and few of them."""
+        if self._preparing:
+            self._again = True
+        elif self._left > 0 and not self._reading:
+            seen = self._seen
+            self._preparing, self._again = True, False
+            self._helper.run(lambda: self._source.prepare(seen), self._prepared)
+
+    def _prepared(self, outcome: Future[bool]) -> None:
+        """A failure is left to `_look`, which meets it again."""
+        self._preparing = False
+        understood = outcome.exception() is None and outcome.result()
+        self._left -= _UNDERSTOOD if understood else 1
+        if self._again and self._watcher is not None:
+            self._early()
+
+    def _look(self) -> None:
+        """Something happened to the files: is the content another one?"""
+        self._left, self._again = _EARLY, False
+        if self._reading:
+            if self._watcher is not None:
+                self._watcher.hint()
+            return
+        seen = self._seen
+        self._reading += 1
+        self._helper.run(lambda: self._source.settled(seen), self._looked)
+
+    def _looked(self, outcome: Future[Attempt]) -> None:
+        self._reading -= 1
+        if self._watcher is None:
+            return
+        if outcome.exception() is not None:
+            log.error("reading the configuration failed", exc_info=outcome.exception())
+            return
+        attempt = outcome.result()
+        if attempt.seen:
+            return
+        if attempt.error is not None and attempt.digest != self._doubted:
+            self._doubted = attempt.digest
+            self._watcher.hint()  # an error that stays is one, see again in a moment
+            return
+        self._note(attempt)
+        self._changed(attempt)
+
+    def _poll(self) -> None:
+        """For file systems without events: looks closer if the files look different."""
+        if not self._reading:
+            self._helper.run(self._source.signature, self._polled)
+
+    def _polled(self, outcome: Future[tuple[object, ...]]) -> None:
+        if outcome.exception() is None and outcome.result() != self._signature:
+            self._signature = outcome.result()
+            self._look()

@@ -1,0 +1,158 @@
+"""Makes configurations and edits ready to be applied: everything that takes long.
+
+Reading, understanding, resolving names, Argon2, and all of a save but its last step.
+Nothing here touches the tunnel; it may run in any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunnel.config.desired import desired_state
+from tunnel.config.reload import Source
+from tunnel.config.save import Saving
+from tunnel.config.schema import Config
+from tunnel.config.store import parse_config
+from tunnel.errors import ApplyError, TunnelError
+from tunnel.peer_edits import PeerEdit, Understood, edited_texts, understand_edits
+from tunnel.state.model import DeviceState
+
+__all__ = [
+    "Prepared",
+    "PreparedEdits",
+    "own_path",
+    "prepare_config",
+    "prepare_edits",
+    "prepare_file",
+    "prepare_text",
+    "unsaved",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration ready to be applied. With `saving`, the tunnel's own file gets
+    its text at the same time; `text` is for a save at a later confirmation. `digest`
+    names what the files hold then. One that is not applied must be discarded."""
+
+    desired: DeviceState
+    config: Config | None = None
+    saving: Saving | None = None
+    text: bytes | None = None
+    digest: bytes | None = None
+
+    def discard(self) -> None:
+        if self.saving is not None:
+            self.saving.discard()
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEdits:
+    """Edits of peers ready to be applied, and saved with `saving`."""
+
+    edits: tuple[Understood, ...]
+    config: Config | None = None
+    saving: Saving | None = None
+    digest: bytes | None = None
+
+    def discard(self) -> None:
+        if self.saving is not None:
+            self.saving.discard()
+
+
+def own_path(path: Path | None) -> Path:
+    """The tunnel's configuration file; TunnelError when it has none."""
+    if path is None:
+        raise TunnelError(
+            "this tunnel has no configuration file", hint="give one to tunnel up"
+        )
+    return path
+
+
+def unsaved(path: Path, error: OSError) -> TunnelError:
+    reason = error.strerror or str(error)
+    return ApplyError(f"nothing was changed: {path} cannot be saved: {reason}")
+
+
+def prepare_file(path: Path | None, config: Config) -> Prepared:
+    """The tunnel's own file as it is now; `config` is what was in it before."""
+    attempt = Source(own_path(path), config.facts.files).attempt()
+    if attempt.error is not None:
+        raise attempt.error
+    assert attempt.desired is not None
+    return Prepared(attempt.desired, attempt.config, digest=attempt.digest)
+
+
+def prepare_text(
+    text: bytes, source: str, base: Path, *, create: bool = False
+) -> Prepared:
+    """A configuration in a text; see `parse_config`."""
+    config = parse_config(text, source, base=base, create=create)
+    return Prepared(desired_state(config), config)
+
+
+def prepare_save(
+    text: bytes, source: str, path: Path, *, later: bool = False, wait: float = 5
+) -> Prepared:
+    """A configuration that is to become the content of the file `path`, and so must
+    be right there. With `later` it is saved when the change is confirmed."""
+    saving = None if later else Saving(path, wait=wait)
+    try:
+        config = parse_config(text, source, base=path.parent)
+        desired = desired_state(config)
+        digest = None
+        if saving is not None:
+            digest = Source(path, config.facts.files).digest({path: text})
+            saving.prepare({path: text})
+    except BaseException as error:
+        if saving is not None:
+            saving.discard()
+        if isinstance(error, OSError):
+            raise unsaved(path, error) from error
+        raise
+    return Prepared(desired, config, saving, text if later else None, digest)
+
+
+def prepare_config(
+    config: Config, path: Path | None = None, *, later: bool = False
+) -> Prepared:
+    """A loaded configuration, to be saved in `path` if that is given."""
+    if path is None:
+        return Prepared(desired_state(config), config)
+    text = config.model_dump_json(by_alias=True, exclude_unset=True, indent=2)
+    raw = f"{text}\n".encode()
+    return prepare_save(raw, "<configuration>", path, later=later, wait=0)
+
+
+def prepare_edits(
+    edits: Sequence[PeerEdit],
+    state: DeviceState,
+    config: Config,
+    path: Path | None,
+    *,
+    save: bool = False,
+    wait: float = 5,
+) -> PreparedEdits:
+    """Edits of the peers of `state`, the one that is in force under `config`."""
+    base = path.parent if path else Path.cwd()
+    if not save:
+        return PreparedEdits(tuple(understand_edits(edits, state, config, base)))
+    path = own_path(path)
+    saving = Saving(path, wait=wait)
+    try:
+        raw = path.read_bytes()
+        config = parse_config(raw, str(path), base=base)
+        understood = understand_edits(edits, state, config, base)
+        texts = edited_texts(understood, path, config, raw)
+        main = texts.get(path, raw)
+        config = parse_config(main, str(path), base=base, overlay=texts)
+        digest = Source(path, config.facts.files).digest(texts)
+        saving.prepare(texts)
+    except BaseException as error:
+        saving.discard()
+        if isinstance(error, OSError):
+            raise unsaved(path, error) from error
+        raise
+    return PreparedEdits(tuple(understood), config, saving, digest)

@@ -1,0 +1,45 @@
+"""The state of a tunnel as JSON values, for the control socket and HTTP. No secrets."""
+
+from __future__ import annotations
+
+import time
+
+from tunnel.state.render import endpoint_text, key_text, prefix_text
+from tunnel.status import DeviceStatus
+
+__all__ = ["device_json", "peers_json"]
+
+_SECOND = 1_000_000_000
+
+
+def device_json(status: DeviceStatus) -> dict[str, object]:
+    return {
+        "name": status.name,
+        "up": status.up,
+        "public_key": key_text(status.public_key) if status.public_key else None,
+        "listen_port": status.listen_port,
+        "fwmark": status.fwmark,
+        "mtu": status.mtu,
+        "generation": status.generation,
+    }
+
+
+def peers_json(status: DeviceStatus) -> list[dict[str, object]]:
+    """`latest_handshake` is Unix time in seconds, 0 for never."""
+    now = time.time_ns()
+    return [
+        {
+            "name": peer.name,
+            "public_key": key_text(peer.public_key),
+            "enabled": peer.enabled,
+            "connected": peer.connected(now),
+            "endpoint": endpoint_text(peer.endpoint),
+            "allowed_ips": [prefix_text(prefix) for prefix in peer.allowed_ips],
+            "persistent_keepalive": peer.keepalive,
+            "preshared_key": peer.has_preshared_key,
+            "latest_handshake": peer.last_handshake // _SECOND,
+            "rx_bytes": peer.rx_bytes,
+            "tx_bytes": peer.tx_bytes,
+        }
+        for peer in status.peers
+    ]
