@@ -30,7 +30,7 @@ BUILD = f"build/{VARIANT}"
 
 # extension -> C sources that are linked into it
 C_SOURCES: dict[str, list[str]] = {
-    "aead": ["kernels/scalar.c"],
+    "aead": ["kernels/scalar.c", "kernels/avx2.c", "kernels/avx512.c"],
     "allowedips": ["aip.c", "aip_node.c"],
     "replay": [],
     "pump": [

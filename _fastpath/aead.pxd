@@ -17,7 +17,5 @@ cdef extern from "kernels/aead.h":
         void (*seal_batch)(const uint8_t *key, aead_op *ops, size_t n) noexcept nogil
         size_t (*open_batch)(const uint8_t *key, aead_op *ops, size_t n) noexcept nogil
 
-    const aead_kernel aead_scalar
-
 # The kernel chosen at import; never NULL.
 cdef const aead_kernel *selected() noexcept nogil

@@ -22,11 +22,15 @@ cdef enum:
     KEY_BYTES = 32
     TAG_BYTES = 16
     PACKET_BYTES_MAX = 0x7fffffff
-    KERNELS = 1
 
-# Best first.
-cdef const aead_kernel *_kernels[KERNELS]
-_kernels[0] = &aead_scalar
+cdef extern from *:
+    """
+    /* Best first. */
+    static const struct aead_kernel *const _kernels[] = {AEAD_KERNELS};
+    #define KERNELS (int)(sizeof _kernels / sizeof *_kernels)
+    """
+    const aead_kernel *_kernels[]
+    const int KERNELS
 
 
 # ---- choosing a kernel

@@ -25,4 +25,11 @@ struct aead_kernel {
 
 extern const struct aead_kernel aead_scalar;
 
+#if defined(__x86_64__)
+extern const struct aead_kernel aead_avx2, aead_avx512;
+#define AEAD_KERNELS &aead_avx512, &aead_avx2, &aead_scalar /* best first */
+#else
+#define AEAD_KERNELS &aead_scalar
+#endif
+
 #endif

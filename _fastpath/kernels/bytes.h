@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Little-endian loads and stores at any alignment, on any byte order.  Compilers
- * turn each of them into one instruction where the machine has it.
+ * Little-endian loads and stores at any alignment, on any byte order.  Compilers turn
+ * each of them into one instruction where the machine has it; stores of single bytes
+ * they would sometimes vectorise instead.
  */
 #ifndef TUNNEL_KERNELS_BYTES_H
 #define TUNNEL_KERNELS_BYTES_H
 
 #include <stdint.h>
+#include <string.h>
 
 static inline uint32_t load32(const uint8_t *p)
 {
@@ -21,16 +23,18 @@ static inline uint64_t load64(const uint8_t *p)
 
 static inline void store32(uint8_t *p, uint32_t v)
 {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)(v >> 16);
-    p[3] = (uint8_t)(v >> 24);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap32(v);
+#endif
+    memcpy(p, &v, sizeof v);
 }
 
 static inline void store64(uint8_t *p, uint64_t v)
 {
-    store32(p, (uint32_t)v);
-    store32(p + 4, (uint32_t)(v >> 32));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    memcpy(p, &v, sizeof v);
 }
 
 #endif

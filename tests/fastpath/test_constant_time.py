@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from tunnel._fastpath import aead
+
 from .parts import FASTPATH, compile_c
 
 REPORTED = 99
 
-# name of the build: kernel's symbol, its sources, further options
+# name of the build: kernel's symbol, its sources, further options; valgrind runs no
+# AVX-512
 BUILDS = {
     "scalar": ("aead_scalar", ["kernels/scalar.c"], []),
     "scalar-narrow": ("aead_scalar", ["kernels/scalar.c"], ["-DPOLY1305_32"]),
+    "avx2": ("aead_avx2", ["kernels/avx2.c"], []),
 }
+if "avx2" not in aead.kernels():
+    del BUILDS["avx2"]
 
 
 @pytest.fixture(scope="module", params=BUILDS)
