@@ -98,14 +98,15 @@ class DeviceChange:
             and after.settings is before.settings
         ):
             return
-        if port not in (before.listen_port, device.listen_port):
+        moved = listen_addresses(after) != listen_addresses(before)
+        if port not in (before.listen_port, device.listen_port) or (moved and not port):
             new = device.open_transport(port, after.fwmark, listen_addresses(after))
             self._undo.append(new.close)
             self._transaction.set_sockets(
                 new.fileno4, new.fileno6, connected=new.connected
             )
             self._at_commit.append(lambda: self._adopt(new))
-        elif listen_addresses(after) != listen_addresses(before):
+        elif moved:
             raise NeedsRestart("the listen address cannot change on the same port")
         elif after.fwmark != before.fwmark:
             self._stage_fwmark(device.transport, before.fwmark, after.fwmark)

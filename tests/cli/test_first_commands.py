@@ -188,3 +188,31 @@ def test_demo_in_one_process_loses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS" in done.stdout
     assert time.monotonic() - began < 30
+
+
+def test_any_port_of_one_address(tmp_path: Path) -> None:
+    """`listen` with port 0 and an address: bound there from the start."""
+    config = {
+        "mode": "server",
+        "psk": SEED_PSK,
+        "listen": "127.0.0.1:0",
+        "tunnel": {"type": "loopback", "name": "any0", "address": "10.8.0.1/24"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tunnel", "up", str(tmp_path / "config.json")],
+        env={**os.environ, "TUNNEL_RUN_DIR": str(run)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until("any0 answers", (run / "any0.sock").exists, timeout=10)
+        done = command("status", "--json", TUNNEL_RUN_DIR=str(run))
+        port = json.loads(done.stdout)["any0"]["listenPort"]
+        assert (
+            f"127.0.0.1:{port} "
+            in subprocess.run(["ss", "-Hlun"], capture_output=True, text=True).stdout
+        )
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0

@@ -32,7 +32,9 @@ __all__ = ["Applied", "Control", "UapiDevice", "UapiSession"]
 
 log = logging.getLogger("tunnel.uapi")
 
-_NO_KEY = bytes(32).hex()
+_NO_PSK = f"preshared_key={bytes(32).hex()}\n"
+_HANDSHAKE = "last_handshake_time_sec=%d\nlast_handshake_time_nsec=%d\n"
+_NEVER = _HANDSHAKE % (0, 0)
 _MOVES_LOGGED = 20
 _SECOND = 1_000_000_000
 _PEERS_AT_ONCE = 128
@@ -236,22 +238,21 @@ def prefix_text(prefix: Prefix) -> str:
 
 
 def _peer_text(peer: PeerState, live: Live) -> str:
-    psk = peer.preshared_key
-    endpoint = live.endpoint
+    endpoint, handshake, rx_bytes, tx_bytes = live
+    secret = peer.preshared_key
+    psk = f"preshared_key={secret.reveal().hex()}\n" if secret else _NO_PSK
     where = f"endpoint={endpoint_text(endpoint)}\n" if endpoint else ""
-    seconds, nanoseconds = divmod(live.last_handshake, _SECOND)
+    when = _NEVER
+    if handshake:
+        when = _HANDSHAKE % divmod(handshake, _SECOND)
     ips = "".join(
         [f"allowed_ip={prefix_text(prefix)}\n" for prefix in peer.allowed_ips]
     )
     return (
         f"public_key={peer.public_key.hex()}\n"
-        f"preshared_key={psk.reveal().hex() if psk else _NO_KEY}\n"
-        "protocol_version=1\n"
-        f"{where}"
-        f"last_handshake_time_sec={seconds}\n"
-        f"last_handshake_time_nsec={nanoseconds}\n"
-        f"tx_bytes={live.tx_bytes}\n"
-        f"rx_bytes={live.rx_bytes}\n"
+        f"{psk}protocol_version=1\n{where}{when}"
+        f"tx_bytes={tx_bytes}\n"
+        f"rx_bytes={rx_bytes}\n"
         f"persistent_keepalive_interval={peer.keepalive}\n"
         f"{ips}"
     )

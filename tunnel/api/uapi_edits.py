@@ -126,14 +126,21 @@ class _Fold:
             or len(steps) != 1 + len(state.allowed_ips)
             or steps[0] is not None
             or edit.public_key in self.drafts
-            or edit.keepalive not in (UNSET, state.keepalive)
-            or edit.endpoint not in (UNSET, state.endpoint)
-            or edit.preshared_key not in (UNSET, state.preshared_key)
+            or (edit.keepalive is not UNSET and edit.keepalive != state.keepalive)
+            or (edit.endpoint is not UNSET and edit.endpoint != state.endpoint)
+            or (
+                edit.preshared_key is not UNSET
+                and edit.preshared_key != state.preshared_key
+            )
         ):
             return False
         own = state.allowed_ips
-        named = {step[1] for step in steps if step is not None and step[0]}
-        return named == set(own) and self._moved.keys().isdisjoint(own)
+        if len(own) == 1:
+            same = steps[1] == (True, own[0])
+        else:
+            named = {step[1] for step in steps if step is not None and step[0]}
+            same = named == set(own)
+        return same and (not self._moved or self._moved.keys().isdisjoint(own))
 
     def _values(self, state: PeerState, edit: PeerEdit) -> PeerState:
         changed: dict[str, object] = {}

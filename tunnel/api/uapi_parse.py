@@ -267,20 +267,33 @@ class Parser:
 
     def _plain(self, line: bytes) -> bool:
         """Takes a good line of a peer; what `_line` would do about it, in less time."""
+        peer, size = self._peer, self._size + len(line)
         key, equals, value = line.partition(b"=")
+        if (
+            peer is None
+            or self._error is not None
+            or not equals
+            or size > MAX_REQUEST
+            or len(line) > MAX_LINE
+        ):
+            return False
         change = _PEER_KEYS.get(key)
-        size = self._size + len(line)
-        if change is None or not equals or size > MAX_REQUEST or len(line) > MAX_LINE:
-            return False
-        peer = self._peer
-        if peer is None or self._error is not None:
-            return False
         try:
-            change(peer, value)
+            if change is not None:
+                change(peer, value)
+            elif key == b"public_key":
+                self._begin_peer(value)
+            else:
+                return False
         except UapiError as error:
             self._error = error
         self._size = size
         return True
+
+    def _begin_peer(self, value: bytes) -> None:
+        assert isinstance(self._target, SetRequest)
+        self._peer = PeerEdit(_key(value))
+        self._target.peers.append(self._peer)
 
     def _break(self, reason: str) -> UapiError:
         self.broken = True
@@ -337,8 +350,7 @@ class Parser:
         if not isinstance(self._target, SetRequest):
             raise _invalid("get takes no keys")
         if key == b"public_key":
-            self._peer = PeerEdit(_key(value))
-            self._target.peers.append(self._peer)
+            self._begin_peer(value)
         elif self._peer is not None:
             change_peer = _PEER_KEYS.get(key)
             if change_peer is None:
