@@ -64,7 +64,7 @@ def parse_json(text: str, found: Found) -> Any:
     try:
         value = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        position = error.pos
+        position = _at_the_comma(text, error.pos)
     except RecursionError:
         found.add((), "is nested too deeply", "no key needs more than 4 levels", 1)
         return None
@@ -105,6 +105,14 @@ def _add_duplicates(text: str, found: Found) -> None:
         )
     if not before and not found:
         found.add((), "an object holds the same key twice", "keep one of them", 1)
+
+
+def _at_the_comma(text: str, position: int) -> int:
+    """A trailing comma is found at the bracket behind it, since Python 3.13 where it
+    stands; the latter is what has to be mended."""
+    before = text[:position].rstrip()
+    closes = text[position : position + 1] in {"}", "]"}
+    return len(before) - 1 if closes and before.endswith(",") else position
 
 
 def _explain(text: str, position: int) -> tuple[str, str]:
