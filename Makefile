@@ -16,8 +16,8 @@ INSTALLED := PYTHONSAFEPATH=1 TUNNEL_TEST_INSTALLED=1
 PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-micro soak fuzz debug sanitize develop \
-  clean
+.PHONY: help demo test lint format bench bench-micro bench-reload soak soak-churn fuzz \
+  debug sanitize develop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
@@ -47,6 +47,9 @@ bench-micro: $(VENV)/.ready-test ## time single functions
 soak: $(VENV)/.ready-test ## reload and replace peers under traffic for SECONDS (root)
 	PYTHONSAFEPATH=1 $(BIN)/python bench/soak.py --seconds $(SECONDS) $(ARGS)
 
+bench-reload: $(VENV)/.ready-test ## what a change of configuration costs, against targets (root)
+	PYTHONSAFEPATH=1 $(BIN)/python bench/reload.py --seconds $(SECONDS) $(ARGS)
+
 fuzz: $(VENV)/.ready-test ## feed the parsers nonsense for SECONDS
 	PYTHONSAFEPATH=1 $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
 
@@ -68,6 +71,12 @@ sanitize: VARIANT_SWITCH := TUNNEL_SANITIZE
 sanitize: build/sanitize/site/.ready ## test the packet path under ASan and UBSan
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  $(VARIANT_TEST) $(ARGS)
+
+soak-churn: VARIANT_SWITCH := TUNNEL_SANITIZE
+soak-churn: build/sanitize/site/.ready ## replace peers amid handshakes 200,000 times, ASan
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  PYTHONSAFEPATH=1 PYTHONPATH='$(CURDIR)/build/sanitize/site' \
+	  $(BIN)/python bench/reload_lab/churn.py --save $(ARGS)
 
 develop: ## an environment that imports the checkout, for working on Tunnel
 	VENV='$(DEV_VENV)' PYTHON='$(PYTHON)' sh scripts/setup.sh develop

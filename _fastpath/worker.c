@@ -26,6 +26,8 @@ uint64_t clock_boottime(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+#define SETTLE_MOST 100000000u /* ns */
+
 static void eventfd_raise(int fd)
 {
     uint64_t one = 1;
@@ -153,15 +155,20 @@ void engine_hold_back(struct engine *e)
 
 bool engine_settle(struct engine *e)
 {
-    static const struct timespec pause = {.tv_nsec = 20000};
+    struct timespec pause = {.tv_nsec = 100000};
     uint64_t tag = epoch_tag(&e->epoch);
+    uint64_t end = clock_boottime() + SETTLE_MOST;
 
-    for (int i = 0; i < 1400; i++) {
-        if (epoch_passed(&e->epoch, tag))
-            return true;
-        nanosleep(&pause, NULL); /* about 70 us with the timer's slack */
+    /* each look wakes this thread, in a storm of commits at the worker's expense:
+     * fewer of them the longer it takes */
+    while (!epoch_passed(&e->epoch, tag)) {
+        if (clock_boottime() >= end)
+            return false;
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 1000000)
+            pause.tv_nsec *= 2;
     }
-    return false;
+    return true;
 }
 
 int engine_init(struct engine *e, int tun_fd)

@@ -26,8 +26,9 @@ from tunnel.state.model import clamp
 from .rig import Tunnel, document, free_port
 
 CHANGES = 20
-PACE = 0.0005  # seconds between two bursts
-BURST = 8  # packets
+PACE = 0.001  # seconds between two bursts
+BURST = 4  # packets
+LIMIT = 2000  # packets; nobody reads the interface, and so many find room in it
 
 
 class Up:
@@ -46,7 +47,8 @@ class Up:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.client = httpx.Client(base_url=self.url, timeout=20)
+        limits = httpx.Timeout(20, connect=2)
+        self.client = httpx.Client(base_url=self.url, timeout=limits)
         self._wait()
         token = (directory / ".tunnel" / "management.token").read_text().strip()
         self.client.headers["authorization"] = f"Bearer {token}"
@@ -135,11 +137,8 @@ def ends(tmp_path: Path) -> Iterator[tuple[Up, Tunnel]]:
 
 
 def received(up: Up) -> float:
-    """Packets that came out of the session: delivered, or dropped by an interface that
-    nobody reads in this test."""
-    found = up.metrics()
-    delivered = found["tunnel_packets_total/tun_written"]
-    return delivered + found["tunnel_drops_total/rx_tun"]
+    """Packets that came out of the session."""
+    return up.metrics()["tunnel_packets_total/tun_written"]
 
 
 def wait_for(up: Up, count: float) -> float:
@@ -161,9 +160,16 @@ def kernel_drops(port: int) -> int:
     return total
 
 
-def counters(tunnel: Tunnel) -> dict[str, int]:
-    found = tunnel.call(lambda: tunnel.engine.device.status().counters)
-    return {name: value for name, value in found.items() if value}
+def explain(up: Up, sender: Tunnel) -> str:
+    """Every counter of both ends that is not zero."""
+    ours = sender.call(lambda: sender.engine.device.status().counters)
+    counters = {"up": up.metrics(), "sender": ours}
+    return "\n".join(
+        f"{end} {name} {value}"
+        for end, found in counters.items()
+        for name, value in found.items()
+        if value
+    )
 
 
 def session(up: Up) -> dict[str, Any]:
@@ -180,7 +186,7 @@ def test_peers_come_and_go_while_packets_flow(ends: tuple[Up, Tunnel]) -> None:
     def flow() -> None:
         nonlocal sent
         while not stop.is_set():
-            for _ in range(BURST):
+            for _ in range(BURST if sent < LIMIT else 0):
                 sender.engine.packets.send(packet(sent), timeout=5)
                 sent += 1
             time.sleep(PACE)
@@ -193,18 +199,17 @@ def test_peers_come_and_go_while_packets_flow(ends: tuple[Up, Tunnel]) -> None:
     finally:
         stop.set()
         thread.join(10)
-    assert sent > 10 * CHANGES
+    assert sent > 2 * CHANGES
     overrun = kernel_drops(up.port)
     arrived = wait_for(up, sent - overrun)
-    assert arrived + overrun == sent, (overrun, up.metrics(), counters(sender))
+    assert arrived + overrun == sent, explain(up, sender)
     after = session(up)
     assert after["last_handshake"] == before["last_handshake"]
     assert after["rx_bytes"] > before["rx_bytes"]
     found = up.metrics()
     assert found["tunnel_reload_total/success"] == 2 * CHANGES
     assert found["tunnel_peers"] == 1
-    refused = sum(v for k, v in found.items() if "drops_total/rx_" in k)
-    assert refused == found["tunnel_drops_total/rx_tun"]
+    assert not [k for k, v in found.items() if v and "drops_total/" in k]
 
 
 def change(up: Up, number: int) -> None:

@@ -224,8 +224,12 @@ def _spell(action: Action) -> bytes:
 def _changes(
     before: object, after: object, names: tuple[str, ...]
 ) -> tuple[Change, ...]:
-    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)
-    return tuple(Change(*pair) for pair in pairs if pair[1] != pair[2])
+    found = []
+    for name in names:  # nearly always there is nothing, and it is the same object
+        old, new = getattr(before, name), getattr(after, name)
+        if old is not new and old != new:
+            found.append(Change(name, old, new))
+    return tuple(found)
 
 
 def diff(

@@ -1,0 +1,241 @@
+"""Peers that are removed and added again at random instants of their handshake.
+
+    python bench/reload_lab/churn.py --count 200000 [--seed N] [--save]
+
+Two whole devices in one thread, each with its packet path's worker and a real UDP
+socket: a packet makes one of them start a handshake, and at a random instant of it
+one end forgets the other. What was on its way then arrives for a peer that is gone,
+or for its successor. Run it under AddressSanitizer (`make soak-churn`) to see that no
+memory is used after it was freed; afterwards no receiver index may be taken, no timer
+armed and no retired memory left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+# run by its path: the directory of this file is not a package then
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lab.report import environment, save
+
+from tunnel._fastpath.pump import Pump
+from tunnel.device import Device
+from tunnel.io.memory import memory_tun
+from tunnel.io.udp import UdpSockets
+from tunnel.loop import ControlLoop
+from tunnel.protocol.node import Node
+from tunnel.protocol.types import Timing
+from tunnel.state.model import DeviceState, InterfaceState, PeerState, Secret, clamp
+from tunnel.state.plan import diff
+
+__all__ = ["Churn", "End", "Outcome", "churn"]
+
+LOCALHOST = bytes([127, 0, 0, 1])
+LONGEST_NS = 1_500_000  # of a pause: a whole handshake takes about a millisecond
+PATIENCE_S = 1.0  # for the worker to come round
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+def inner(number: int) -> bytes:
+    return bytes([10, 0, 0, number])
+
+
+def packet(source: int, target: int) -> bytes:
+    """IPv4 without anything in it."""
+    head = bytes([0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0])
+    return head + inner(source) + inner(target)
+
+
+def _open_sockets(port: int, fwmark: int, addresses: Sequence[bytes]) -> UdpSockets:
+    return UdpSockets.bind(port, fwmark=fwmark, addresses=addresses)
+
+
+class End:
+    """One device on the shared loop, with one peer or none."""
+
+    def __init__(self, number: int, loop: ControlLoop, rng: random.Random) -> None:
+        self.number = number
+        self.tun, self.packets = memory_tun(f"memory{number}")
+        interface = InterfaceState(kind="loopback", name=f"memory{number}")
+        self.device = Device(
+            loop=loop,
+            pump=Pump(self.tun.fileno()),
+            node=Node(Timing(), random.Random(rng.getrandbits(64)), os.urandom),
+            open_transport=_open_sockets,
+            interface=interface,
+        )
+        self.device.start()
+        self.device.set_up(True)
+        secret = Secret(clamp(rng.randbytes(32)))
+        self.become(replace(self.device.observe(), private_key=secret))
+        assert self.device.node.public_key is not None
+        self.public_key: bytes = self.device.node.public_key
+
+    def become(self, desired: DeviceState) -> None:
+        device = self.device
+        device.apply(diff(device.observe(), desired, generation=device.generation))
+
+    def add(self, other: End) -> None:
+        peer = PeerState(
+            other.public_key,
+            endpoint=(LOCALHOST, other.device.listen_port, 0),
+            allowed_ips=((inner(other.number), 32),),
+        )
+        self.become(replace(self.device.observe(), peers={peer.public_key: peer}))
+
+    def remove(self) -> None:
+        self.become(replace(self.device.observe(), peers={}))
+
+    def stage(self, other: End) -> str:
+        """Where its handshake with the other is."""
+        peer = self.device.node.peers[other.public_key]
+        if peer.handshake.index is not None:
+            return "initiated"
+        if peer.slots.next is not None:
+            return "responded"
+        return "established" if peer.slots.current is not None else "idle"
+
+    def empty(self) -> None:
+        """Takes the packets that came through."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.packets.recv(timeout=0)
+
+    def leftovers(self) -> dict[str, int]:
+        """What must be nothing without a peer."""
+        device = self.device
+        deadline = time.monotonic() + PATIENCE_S
+        while device.pump.retired and time.monotonic() < deadline:
+            device.pump.settle()
+            device.pump.drain()
+        return {
+            "indices": device.node.indices,
+            "deadlines": int(device.node.next_deadline() is not None),
+            "retired": device.pump.retired,
+            "snapshots": device.pump.retired_snapshots,
+            "owners": len(device.owners),
+            "peers": len(device.node.peers),
+        }
+
+    def close(self) -> None:
+        self.device.close()
+        self.packets.close()
+        self.tun.close()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to; `stages` counts where handshakes were cut off."""
+
+    removals: int = 0
+    seconds: float = 0.0
+    stages: dict[str, int] = field(default_factory=dict)
+    sessions: int = 0
+    leftovers: list[dict[str, int]] = field(default_factory=list)
+    resident_early: int = 0
+    resident_late: int = 0
+
+    @property
+    def clean(self) -> bool:
+        return not any(any(each.values()) for each in self.leftovers)
+
+
+class Churn:
+    """Both ends and their loop."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.loop = ControlLoop()
+        self.ends = [End(number, self.loop, self.rng) for number in (1, 2)]
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.close()
+        self.loop.close()
+
+    def pause(self) -> None:
+        """Lets everything go on for a random while, often none at all."""
+        length = max(0, int(self.rng.uniform(-0.2, 1) * LONGEST_NS))
+        self.loop.call_later(length, self.loop.stop)
+        self.loop.run()
+
+    def once(self, outcome: Outcome) -> None:
+        """A fresh handshake; both ends forget the other in the middle of it."""
+        order = self.rng.sample(self.ends, 2)
+        for end, other in (order, order[::-1]):
+            end.add(other)
+        for end, other in (order, order[::-1]):
+            end.packets.send(packet(end.number, other.number))
+            if self.rng.random() < 0.8:
+                break  # or else both start one, and they cross
+        for end, other in (order, order[::-1]):
+            self.pause()
+            stage = end.stage(other)
+            outcome.stages[stage] = outcome.stages.get(stage, 0) + 1
+            end.remove()
+            outcome.removals += 1
+            if self.rng.random() < 0.5:  # late messages find its successor
+                end.add(other)
+                self.pause()
+                end.remove()
+                outcome.removals += 1
+        for end in order:
+            end.empty()
+
+    def run(self, count: int) -> Outcome:
+        outcome, start = Outcome(), time.monotonic()
+        while outcome.removals < count:
+            self.once(outcome)
+            if not outcome.resident_early and outcome.removals > count // 4:
+                outcome.resident_early = resident_bytes()
+        outcome.leftovers = [end.leftovers() for end in self.ends]
+        outcome.resident_late = resident_bytes()
+        outcome.sessions = sum(
+            end.device.node.counters["response.received"] for end in self.ends
+        )
+        outcome.seconds = time.monotonic() - start
+        return outcome
+
+
+def churn(count: int, seed: int) -> Outcome:
+    """At least `count` removals."""
+    both = Churn(seed)
+    try:
+        return both.run(count)
+    finally:
+        both.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--count", type=int, default=200_000)
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().getrandbits(32)
+    )
+    parser.add_argument("--save", action="store_true", help="under bench/results")
+    chosen = parser.parse_args()
+    where = environment()
+    found = {"seed": chosen.seed, **asdict(churn(chosen.count, chosen.seed))}
+    found["address_sanitizer"] = "libasan" in os.environ.get("LD_PRELOAD", "")
+    print(json.dumps(found))
+    if chosen.save:
+        print(save("soak-churn", {"environment": where, **found}))
+    return int(any(any(each.values()) for each in found["leftovers"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
