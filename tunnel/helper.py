@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tunnel.loop import ControlLoop
 
@@ -61,9 +61,9 @@ class Helper:
             job()
             del job  # and with it what it refers to, before the next one comes
 
-    def free(self, box: list[object]) -> None:
-        """Empties `box` in the thread: letting go of ten thousand objects takes
-        milliseconds."""
+    def free(self, box: list[Any]) -> None:
+        """Empties `box` in the thread: letting go of ten thousand peers takes a while.
+        Nothing else should refer to what is in it."""
         self.run(box.clear, lambda _: None)
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from tunnel.peer_edits import PeerEdit, desired_after
 from tunnel.prepare import (
     Prepared,
     PreparedEdits,
+    log_unsettled,
     own_path,
     prepare_config,
     prepare_edits,
@@ -67,14 +68,9 @@ class Manager:
         self._helper = Helper(engine.loop)
         self._follower: Follower | None = None
         if self.path is not None:
+            changed, peers = self._file_changed, lambda: engine.device.observe().peers
             self._follower = Follower(
-                engine.loop,
-                self._helper,
-                self.path,
-                config,
-                digest,
-                self._file_changed,
-                lambda: engine.device.observe().peers,
+                engine.loop, self._helper, self.path, config, digest, changed, peers
             )
         self._unconfirmed = Unconfirmed(engine.loop, self._not_confirmed)
         self._listeners: dict[str, list[Callable[[object], None]]] = {}
@@ -270,14 +266,16 @@ class Manager:
             except OSError as error:
                 self._take_back(plan)
                 raise unsaved(own_path(self.path), error) from error
-            self._helper.run(prepared.saving.settle, _log_failure)
+            self._helper.run(prepared.saving.settle, log_unsettled)
+        old = [self.config]
         if prepared is not None and prepared.config is not None:
-            old: list[object] = [self.config]
             self.config = prepared.config
-            self._helper.free(old)
             if prepared.digest is not None and self._follower is not None:
                 self._follower.adopt(prepared.config, prepared.digest)
-        return self._succeeded(plan, source, started)
+        event = self._succeeded(plan, source, started)
+        if old[0] is not self.config:
+            self._helper.free(old)  # last: it keeps the interpreter busy
+        return event
 
     # --- the file
 
@@ -398,9 +396,3 @@ def _check_hash(plan: Plan, expect: str) -> None:
             "the plan is no longer the one that was agreed to",
             hint="look at the new one with: tunnel plan",
         )
-
-
-def _log_failure(outcome: Future[None]) -> None:
-    error = outcome.exception()
-    if error is not None:
-        log.error("finishing a save failed", exc_info=error)

@@ -6,7 +6,9 @@ Nothing here touches the tunnel; it may run in any thread.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from tunnel.state.model import DeviceState
 __all__ = [
     "Prepared",
     "PreparedEdits",
+    "log_unsettled",
     "own_path",
     "prepare_config",
     "prepare_edits",
@@ -29,6 +32,8 @@ __all__ = [
     "prepare_text",
     "unsaved",
 ]
+
+log = logging.getLogger("tunnel.manager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,13 @@ def own_path(path: Path | None) -> Path:
             "this tunnel has no configuration file", hint="give one to tunnel up"
         )
     return path
+
+
+def log_unsettled(outcome: Future[None]) -> None:
+    """For what follows the last step of a save, and did not work."""
+    error = outcome.exception()
+    if error is not None:
+        log.error("finishing a save failed", exc_info=error)
 
 
 def unsaved(path: Path, error: OSError) -> TunnelError:

@@ -78,7 +78,7 @@ class Facts:
     log_level: str
     settings: Settings
     files: tuple[Path, ...]
-    pending: tuple[Path, ...] = ()
+    pending: tuple[Path, ...] = field(default=(), compare=False)
 
 
 class _Checker:
