@@ -309,16 +309,18 @@ static bool tun_writev(struct worker *w, const struct iovec *piece, int pieces)
     for (int tries = 0; writev(e->tun_fd, piece, pieces) < 0;) {
         if (errno == EINTR)
             continue;
-        if (errno == EAGAIN && ++tries <= WAIT_TRIES) {
+        if (errno == EAGAIN && !w->tun_full && ++tries <= WAIT_TRIES) {
             wait_for_room(e->tun_fd);
             continue;
         }
+        w->tun_full = errno == EAGAIN;
         if (errno == EBADFD || errno == EPIPE || errno == ECONNRESET) {
             atomic_store(&e->tun_gone, true);
             engine_signal(e);
         }
         return false; /* EIO: the interface is down */
     }
+    w->tun_full = false;
     count_add(&w->counters.tun_writes, 1);
     return true;
 }

@@ -163,6 +163,7 @@ struct worker {
     struct counters counters;
     struct outbox out;
     struct inbox in;
+    bool tun_full; /* nobody reads (in-memory TUN): no more waiting for room */
     /* at most 100 ICMP errors a second */
     uint64_t icmp_refill;
     uint32_t icmp_tokens;

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lab.report import environment, percentile, save
 
-from tunnel.cli.up import Served, calm_collector, serve
+from tunnel.cli.process import calm_collector
+from tunnel.cli.up import Served, serve
 from tunnel.config.reload import SETTLE, Source
 from tunnel.constants import MILLISECOND
 

@@ -243,3 +243,22 @@ def test_wrong_key_is_refused_by_the_twin_too() -> None:
         end.receive_key = bytes(32)
         with pytest.raises(InvalidTag):
             end.open(datagram)
+
+
+def test_a_tun_that_nobody_reads_does_not_hold_up_the_wire() -> None:
+    """It is waited for once; then packets are dropped and counted at full speed."""
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        for sent in range(1, 3001):
+            end.send(end.seal(ipv4("10.0.0.2", "10.0.0.1", bytes(1000))))
+            if sent % 50 == 0:
+                rig.until(lambda s=sent: rig.pump.counters()["udp_received"] >= s)
+        counters = rig.pump.counters()
+        assert counters["drop.rx_tun"] > 1000
+        assert counters["tun_written"] + counters["drop.rx_tun"] == 3000
+        while not rig.silent(0.01):
+            rig.read()
+        packet = ipv4("10.0.0.2", "10.0.0.1", b"read again")
+        end.send(end.seal(packet))
+        assert rig.read() == packet
+        assert path.last_received > 0

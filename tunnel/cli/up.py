@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunnel.cli.process import calm_collector, harden
 from tunnel.errors import TunnelError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def run(config: str, *, log_level: str | None = None) -> None:
     desired = attempt.desired
     output = str(dict(desired.settings).get("logging.output", "stderr"))
     log_to(output, log_level or desired.log_level)
+    harden()
     calm_collector()
     with serve(
         desired, config=attempt.config, path=path, digest=attempt.digest
@@ -88,12 +89,6 @@ def run(config: str, *, log_level: str | None = None) -> None:
         log.info("%s is up", tunnel.engine.tun.name)
         tunnel.engine.run()
     log.info("stopped")
-
-
-def calm_collector() -> None:
-    """Ten thousand peers are many objects and live long: going over all of them for
-    garbage stops every thread for 70 ms and finds nothing."""
-    gc.set_threshold(700, 10, 1000)
 
 
 def _follow_logging(manager: Manager, fixed: str | None) -> None:

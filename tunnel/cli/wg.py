@@ -11,11 +11,12 @@ import argparse
 import contextlib
 import os
 import re
-import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
+
+from tunnel.cli.process import calm_collector, harden
 
 if TYPE_CHECKING:
     from tunnel.api.uapi_server import UapiServer
@@ -25,7 +26,6 @@ __all__ = ["main"]
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
 _READY: Final = b"ready"
-_PR_SET_DUMPABLE: Final = 4
 _LEVELS: Final = {"verbose": 10, "debug": 10, "error": 40, "silent": 100}
 
 
@@ -82,8 +82,8 @@ def _serve(interface: str, report: int | None) -> int:
     """Runs the interface to its end. `report` is told when it is ready, or why not."""
     from tunnel.errors import TunnelError
 
-    _harden()
-    _calm_collector()
+    harden()
+    calm_collector()
     _log_to_stderr(interface)
     try:
         with _running(interface) as engine:
@@ -147,22 +147,6 @@ def _descriptor(variable: str) -> int | None:
     except (ValueError, OSError):
         raise TunnelError(f"{variable} is not an open descriptor") from None
     return fd
-
-
-def _harden() -> None:
-    """No core dumps and no ptrace by the same user: keys are in this memory (R77)."""
-    import ctypes
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def _calm_collector() -> None:
-    """Peers and their sessions are many objects and live long: going over all of them
-    for garbage takes 20 ms of every large `set` and finds nothing."""
-    import gc
-
-    gc.set_threshold(700, 10, 1000)
 
 
 def _log_to_stderr(interface: str) -> None:
