@@ -16,6 +16,11 @@ static void store16(uint8_t *at, uint32_t value)
     at[1] = (uint8_t)value;
 }
 
+static uint32_t load16(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 8 | at[1];
+}
+
 static uint32_t load32(const uint8_t *at)
 {
     uint32_t value;
@@ -85,7 +90,7 @@ static bool mergeable(const struct gro *g, struct candidate *c)
     } else {
         c->header = c->ip + 8;
         if (c->header >= c->length ||
-            ntohs(*(const uint16_t *)(const void *)(l4 + 4)) != c->length - c->ip)
+            load16(l4 + 4) != c->length - c->ip)
             return false;
     }
     c->payload = c->length - c->header;
