@@ -16,7 +16,7 @@ INSTALLED := PYTHONSAFEPATH=1 TUNNEL_TEST_INSTALLED=1
 PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-micro bench-reload soak soak-churn fuzz \
+.PHONY: help demo test lint format bench bench-peers bench-micro bench-reload soak soak-churn fuzz \
   debug sanitize develop clean
 
 help: ## list the targets
@@ -38,8 +38,11 @@ format: $(VENV)/.ready-test ## format the Python sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready-test ## compare with other engines on this machine (root)
+bench: $(VENV)/.ready-bench ## compare with other engines on this machine (root)
 	PYTHONSAFEPATH=1 $(BIN)/python bench/run.py $(ARGS)
+
+bench-peers: ## get the other engines (needs go, cargo)
+	sh bench/peers.sh $(ARGS)
 
 bench-micro: $(VENV)/.ready-test ## time single functions
 	PYTHONSAFEPATH=1 $(PYTEST) --benchmark-enable --benchmark-only bench $(ARGS)
@@ -93,3 +96,7 @@ $(VENV)/.ready-run: $(SOURCES)
 
 $(VENV)/.ready-test: $(SOURCES)
 	@$(SETUP) test
+
+$(VENV)/.ready-bench: $(VENV)/.ready-test
+	$(BIN)/python -m pip --disable-pip-version-check -q install 'matplotlib>=3.8'
+	@touch $@

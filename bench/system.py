@@ -1,209 +1,174 @@
 """Compares whole engines side by side on this machine; needs root.
 
-    python bench/system.py --rounds 3 --engines ours,wireguard-go --seconds 3
+    python bench/system.py [--rounds 5] [--seconds 2] [--engines a,b] [--rows a,b]
 
 Every engine tunnels between two network namespaces, against itself. Rounds alternate:
-in each one every engine has its turn, first a different one each time, so that drift
-of the machine meets all of them. What counts is the ratio to the reference engine.
+in each one every contender has its turn, first a different one each time, so that drift
+of the machine meets all of them. The forwarder (a tunnel without cryptography) and the
+bare network say what the machine itself allows. What counts is the ratio of medians.
+
+Everything runs at a raised priority, the engines too, so that other work on the machine
+is not what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 # PYTHONSAFEPATH, which keeps the checkout's `tunnel` out, keeps `lab` out as well.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from lab.engines import ENGINES, EngineKind, engine_kind
-from lab.pair import Pair, tunnel_pair
-from lab.process import LabError, run
-from lab.report import RESULTS, environment, percentile, save, table
+from lab.process import LabError
+from lab.report import RESULTS, environment, save
 from lab.requirements import missing
-from lab.traffic import iperf3, ping
+from lab.rigs import CONTENDERS, Contender, contender
+from side_by_side.figures import Figure, Result, Samples
+from side_by_side.peer_rows import PEER_FIGURES, PEER_ROWS
+from side_by_side.tables import described, figure_table, target_table
+from side_by_side.traffic_rows import TRAFFIC_FIGURES, TRAFFIC_ROWS
 
-REFERENCE = "wireguard-go"
-PINGS = 200
-PING_INTERVAL_S = 0.005
+__all__ = ["FIGURES", "ROWS", "compare", "measure"]
 
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table: samples of all rounds become one number in `unit`."""
-
-    name: str
-    unit: str
-    key: str  # of the samples
-    reduce: Callable[[Sequence[float]], float]
-    scale: float = 1.0  # from the unit of the samples to `unit`
+ROWS = (*TRAFFIC_ROWS, *PEER_ROWS)
+FIGURES: tuple[Figure, ...] = (*TRAFFIC_FIGURES, *PEER_FIGURES)
+PRIORITY = -10
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """Something that is done once a round; returns samples by key."""
-
-    run: Callable[[Pair, float], dict[str, list[float]]]
-    figures: tuple[Figure, ...]
-
-
-def tcp_one_stream(pair: Pair, seconds: float) -> dict[str, list[float]]:
-    done = iperf3(pair.left.host, pair.right.host, pair.right.ipv4, seconds=seconds)
-    return {"tcp_1_bits_per_second": [done.bits_per_second]}
+def guarded(name: str, row: str, call: Callable[[], Samples]) -> Samples:
+    """One failure of another engine is told and leaves a gap; one of ours ends all."""
+    try:
+        return call()
+    except LabError as error:
+        if name == "ours":
+            raise
+        print(f"  {name} {row}: {error}", file=sys.stderr)
+        return {}
 
 
-def idle_round_trips(pair: Pair, seconds: float) -> dict[str, list[float]]:
-    del seconds
-    host, address = pair.left.host, pair.right.ipv4
-    done = ping(host, address, count=PINGS, interval=PING_INTERVAL_S)
-    return {"idle_rtt_ms": list(done.rtts_ms)}
+def one_turn(who: Contender, rows: Sequence[str], seconds: float) -> Samples:
+    found: dict[str, float] = {}
+    traffic = [row for row in rows if row in TRAFFIC_ROWS]
+    if traffic:
+        with who.open() as rig:
+            for row in traffic:
+                call = TRAFFIC_ROWS[row]
+                found |= guarded(who.name, row, lambda call=call: call(rig, seconds))
+    kind = who.kind
+    if kind is not None:
+        for row in (row for row in rows if row in PEER_ROWS):
+            count = PEER_ROWS[row]
+            found |= guarded(who.name, row, lambda count=count: count(kind))
+    return found
 
 
-def median_of(samples: Sequence[float]) -> float:
-    return statistics.median(samples)
-
-
-def percentile_of(percent: float) -> Callable[[Sequence[float]], float]:
-    return lambda samples: percentile(samples, percent)
-
-
-TCP = Figure("TCP, 1 stream", "Mbit/s", "tcp_1_bits_per_second", median_of, 1e-6)
-RTT_P50 = Figure("idle RTT p50", "us", "idle_rtt_ms", percentile_of(50), 1e3)
-RTT_P99 = Figure("idle RTT p99", "us", "idle_rtt_ms", percentile_of(99), 1e3)
-
-MEASURES = (
-    Measure(tcp_one_stream, (TCP,)),
-    Measure(idle_round_trips, (RTT_P50, RTT_P99)),
-)
-
-
-@dataclass(slots=True)
-class Result:
-    """All samples of one engine."""
-
-    kind: EngineKind
-    samples: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, found: dict[str, list[float]]) -> None:
-        for key, values in found.items():
-            self.samples.setdefault(key, []).extend(values)
-
-    def value(self, figure: Figure) -> float:
-        return figure.reduce(self.samples[figure.key]) * figure.scale
-
-
-def version_of(kind: EngineKind) -> str:
-    """The first line of what the program says about itself."""
-    done = run([*kind.argv[:-1], "--version"], check=False, timeout=10)
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[0].strip() if lines else ""
-
-
-def one_turn(result: Result, seconds: float) -> None:
-    with tunnel_pair(result.kind, result.kind) as pair:
-        if ping(pair.left.host, pair.right.ipv4, count=10, interval=0.01).lost:
-            raise LabError(
-                f"{result.kind.name}: packets are lost before anything began"
-            )
-        for measure in MEASURES:
-            result.add(measure.run(pair, seconds))
-
-
-def compare(kinds: Sequence[EngineKind], rounds: int, seconds: float) -> list[Result]:
-    results = [Result(kind) for kind in kinds]
+def compare(
+    contenders: Sequence[Contender],
+    rows: Sequence[str],
+    rounds: int,
+    seconds: float,
+    loads: list[float],
+) -> dict[str, Result]:
+    results = {who.name: Result(who.name, who.version()) for who in contenders}
     for number in range(rounds):
-        start = number % len(results)
-        for result in results[start:] + results[:start]:
-            print(
-                f"round {number + 1} of {rounds}: {result.kind.name}", file=sys.stderr
+        start = number % len(contenders)
+        for who in [*contenders[start:], *contenders[:start]]:
+            began = time.monotonic()
+            found = guarded(
+                who.name, "all", lambda who=who: one_turn(who, rows, seconds)
             )
-            one_turn(result, seconds)
+            results[who.name].add(found)
+            took = time.monotonic() - began
+            loads.append(os.getloadavg()[0])
+            text = f"round {number + 1} of {rounds}: {who.name}, {took:.0f} s"
+            print(f"{text}, load {loads[-1]:.1f}", file=sys.stderr)
     return results
 
 
-def figures() -> Iterator[Figure]:
-    for measure in MEASURES:
-        yield from measure.figures
+def installed(names: Sequence[str]) -> list[Contender]:
+    """Those that are there; what is missing is said, with how to get it."""
+    found = []
+    for name in names:
+        try:
+            found.append(contender(name))
+        except LabError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return found
 
 
-def ratio(result: Result, reference: Result | None, figure: Figure) -> float | None:
-    if reference is None:
-        return None
-    return result.value(figure) / reference.value(figure)
+def measure(
+    names: Sequence[str],
+    rows: Sequence[str],
+    rounds: int,
+    seconds: float,
+    loads: list[float],
+) -> dict[str, Result]:
+    """By contender; LabError when ours fails. Adds the load averages to `loads`."""
+    os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    try:
+        return compare(installed(names), rows, rounds, seconds, loads)
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-def rows(results: Sequence[Result], reference: Result | None) -> Iterator[list[str]]:
-    for figure in figures():
-        for result in results:
-            factor = ratio(result, reference, figure)
-            yield [
-                f"{figure.name} [{figure.unit}]",
-                result.kind.name,
-                f"{result.value(figure):,.0f}",
-                "" if factor is None else f"{factor:.2f}",
-            ]
+def add_options(parser: argparse.ArgumentParser, rows: Sequence[str]) -> None:
+    def names(text: str) -> list[str]:
+        return text.split(",")
 
-
-def described(result: Result, reference: Result | None) -> dict[str, Any]:
-    return {
-        "version": version_of(result.kind),
-        "figures": {
-            figure.name: {
-                "unit": figure.unit,
-                "value": result.value(figure),
-                "ratio": ratio(result, reference, figure),
-            }
-            for figure in figures()
-        },
-        "samples": result.samples,
-    }
-
-
-def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3, help="of each stream")
+    engines = ", ".join(CONTENDERS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2, help="of each stream")
     parser.add_argument(
-        "--engines",
-        default=f"ours,{REFERENCE}",
-        help=f"separated by commas, of: {', '.join(ENGINES)}",
+        *("--engines",),
+        type=names,
+        default=list(CONTENDERS),
+        help=f"separated by commas, of: {engines}",
+    )
+    parser.add_argument(
+        *("--rows",),
+        type=names,
+        default=list(rows),
+        help=f"separated by commas, of: {', '.join(rows)}",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory")
+
+
+def parsed(parser: argparse.ArgumentParser, rows: Sequence[str]) -> argparse.Namespace:
+    add_options(parser, rows)
     chosen = parser.parse_args()
-    chosen.engines = chosen.engines.split(",")
-    if unknown := set(chosen.engines) - set(ENGINES):
+    if unknown := set(chosen.engines) - set(CONTENDERS):
         parser.error(f"no such engine: {', '.join(sorted(unknown))}")
+    if unknown := set(chosen.rows) - set(rows):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
     if chosen.rounds < 1 or chosen.seconds < 1:
         parser.error("at least one round and one second")
     return chosen
 
 
 def main() -> int:
-    chosen = options()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    chosen = parsed(parser, ROWS)
     if reasons := missing():
         print("\n".join(reasons), file=sys.stderr)
         return 1
-    where = environment()
+    report: dict[str, Any] = {"environment": environment()}
+    loads: list[float] = []
     try:
-        kinds = [engine_kind(name) for name in chosen.engines]
-        results = compare(kinds, chosen.rounds, chosen.seconds)
+        results = measure(
+            chosen.engines, chosen.rows, chosen.rounds, chosen.seconds, loads
+        )
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
-    reference = next((r for r in results if r.kind.name == REFERENCE), None)
-    head = ["", "engine", "value", f"x {REFERENCE}"]
-    print(table(head, rows(results, reference)))
-    report = {
-        "environment": where,
-        "rounds": chosen.rounds,
-        "seconds": chosen.seconds,
-        "reference": REFERENCE,
-        "engines": {r.kind.name: described(r, reference) for r in results},
-    }
+    print(figure_table(results, FIGURES))
+    print(f"\n{target_table(results, FIGURES)}")
+    report |= {"rounds": chosen.rounds, "seconds": chosen.seconds, "loads": loads}
+    report |= described(results, FIGURES)
     print(f"\n{save('system', report, chosen.results)}")
     return 0
 

@@ -53,6 +53,8 @@ def filled(mix: str, size: int) -> tuple[AllowedIPs, Prefixes, bytes]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("mix", MIXES)
 def test_lookup(benchmark: BenchmarkFixture, mix: str, size: int) -> None:
+    benchmark.group = f"look-up {mix}"
+    benchmark.extra_info["calls"] = ADDRESSES
     table, _, addresses = filled(mix, size)
     width = 4 if mix == "ipv4" else 16
     times = [table.bench_lookup(addresses, 1, width=width) for _ in range(10)]
@@ -69,6 +71,7 @@ def test_lookup(benchmark: BenchmarkFixture, mix: str, size: int) -> None:
 @pytest.mark.parametrize("mix", MIXES)
 def test_one_change(benchmark: BenchmarkFixture, mix: str, size: int) -> None:
     """Begin, remove, insert again, commit, and free the old nodes."""
+    benchmark.group = f"change {mix}"
     table, prefixes, _ = filled(mix, size)
     rng = random.Random(1)
 

@@ -1,0 +1,1 @@
+"""Whole engines compared side by side: rows, rounds, targets, chart."""
