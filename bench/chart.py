@@ -47,9 +47,10 @@ def _panel(axes: Any, part: dict[str, Any], key: str) -> None:
     ]
     names, values = [name for name, _ in bars], [value for _, value in bars]
     drawn = axes.barh(names, values, color=[_colour(name) for name in names])
-    axes.bar_label(drawn, fmt="{:,.4g}", padding=2, fontsize=7)
+    labels = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values]
+    axes.bar_label(drawn, labels=labels, padding=2, fontsize=7)
     axes.invert_yaxis()
-    axes.margins(x=0.2)
+    axes.margins(x=0.25)
     better = "more" if figure["more_is_better"] else "less"
     axes.set_title(f"{figure['title']} [{figure['unit']}]", fontsize=9)
     axes.set_xlabel(f"{better} is better", fontsize=7)

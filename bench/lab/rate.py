@@ -15,6 +15,7 @@ __all__ = ["Trial", "lossless_rate", "search", "trial"]
 
 PORT = 7100
 LOSS_MAX = 0.001
+ATTEMPTS = 4  # at one rate
 KEPT_UP = 0.95  # of the asked rate, or the sender itself is the limit
 FIRST_RATE = 20_000
 PRECISION = 1.04  # the search ends when limits differ by less
@@ -72,18 +73,19 @@ def trial(
 
 
 def search(attempt: Callable[[float], Trial]) -> float:
-    """Doubles the rate until something is lost twice in a row, then halves the gap.
+    """Doubles the rate until something is lost each time, then halves the gap.
 
-    A second chance, because one hiccup of the machine is not the engine's. Returns the
-    highest rate per second that was really sent without loss, 0 if none was.
+    Each rate has ATTEMPTS chances, because a hiccup of the machine is not the engine's.
+    Returns the highest rate per second that was really sent without loss, 0 if none.
     """
     best = 0.0
     low, high = 0.0, 0.0
     rate = float(FIRST_RATE)
     while high == 0 or high > low * PRECISION:
-        found = attempt(rate)
-        if not found.lossless:
+        for _ in range(ATTEMPTS):
             found = attempt(rate)
+            if found.lossless:
+                break
         if found.lossless:
             best = max(best, found.rate)
         if found.lossless and found.kept_up:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from lab.rate import LOSS_MAX, PRECISION, Trial, search, trial
+from lab.rate import ATTEMPTS, LOSS_MAX, PRECISION, Trial, search, trial
 from lab.rigs import contender
 from lab.traffic import iperf3
 from lab.usage import Usage
@@ -32,7 +32,7 @@ def link(
 
 
 @pytest.mark.parametrize("capacity", [1_500, 20_000, 97_000, 310_000])
-@pytest.mark.parametrize("hiccups", [0, 1])
+@pytest.mark.parametrize("hiccups", [0, ATTEMPTS - 1])
 def test_the_search_finds_what_a_link_can_carry(capacity: int, hiccups: int) -> None:
     found = search(link(capacity, hiccups=hiccups))
     assert capacity / PRECISION <= found <= capacity / (1 - LOSS_MAX)
