@@ -56,19 +56,25 @@ _GO = "wireguard-go-newest"
 TARGETS = (
     Target("tcp1", 2.0, _GO),
     Target("tcp1", 0.70, "forwarder"),
+    Target("tcp1-back", 2.0, _GO),
+    Target("tcp1-back", 0.70, "forwarder"),
     Target("tcp4", 2.0, _GO),
+    Target("tcp4-back", 2.0, _GO),
     Target("udp64", 1.3, "gotatun"),
     Target("udp64", 2.0, _GO),
     Target("udp1390", 1.2, "gotatun"),
     Target("udp1390", 1.6, _GO),
     Target("rtt.p50", 1.0, "boringtun", at_least=False),
     Target("rtt.p50", 0.6, _GO, at_least=False),
+    Target("rtt.p99", 1.0, "boringtun", at_least=False),
+    Target("rtt.p99", 0.6, _GO, at_least=False),
     Target("loaded.p99", 0.6, BEST_PEER, at_least=False),
     Target("tcp1.cpu", 0.5, _GO, at_least=False),
     Target("tcp1.cpu", 0.2, "gotatun", at_least=False),
     Target("tcp4.memory", 45, at_least=False),
     Target("handshakes.rate", 1.0, _GO),
     Target("handshakes.cpu", 0.8, _GO, at_least=False),
+    Target("idle.cpu", 1.0, BEST_PEER, at_least=False),
     *(
         Target(f"{way}{size}", limit, other, times_faster=True)
         for size, limits in (("1420", (3, 1.5, 3)), ("64", (4, 4, 4)))
