@@ -16,8 +16,8 @@ INSTALLED := PYTHONSAFEPATH=1 TUNNEL_TEST_INSTALLED=1
 PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-peers bench-micro bench-reload soak soak-churn fuzz \
-  debug sanitize develop clean
+.PHONY: help demo test lint format bench bench-peers bench-micro bench-reload \
+  bench-reconnect soak soak-churn fuzz debug sanitize develop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
@@ -40,6 +40,9 @@ format: $(VENV)/.ready-test ## format the Python sources
 
 bench: $(VENV)/.ready-bench ## compare with other engines on this machine (root)
 	PYTHONSAFEPATH=1 $(BIN)/python bench/run.py $(ARGS)
+
+bench-reconnect: $(VENV)/.ready-test ## ten thousand peers that come back at once (root)
+	PYTHONSAFEPATH=1 $(BIN)/python bench/reconnect.py $(ARGS)
 
 bench-peers: ## get the other engines (needs go, cargo)
 	sh bench/peers.sh $(ARGS)

@@ -30,26 +30,41 @@ BUILD = f"build/{VARIANT}"
 
 # extension -> C sources that are linked into it
 C_SOURCES: dict[str, list[str]] = {
-    "aead": ["kernels/scalar.c", "kernels/avx2.c", "kernels/avx512.c"],
+    # those of another CPU compile to nothing
+    "aead": [f"kernels/{k}.c" for k in ("scalar", "avx2", "avx512", "neon")],
     "allowedips": ["aip.c", "aip_node.c"],
     "replay": [],
+    "symmetric": ["b2s.c", "noise.c"],
+    "x25519": ["kernels/x25519_ifma.c"],
     "pump": [
         "aip.c",
         "aip_node.c",
         "b2s.c",
+        "engine.c",
         "epoch.c",
         "gro.c",
         "gso.c",
+        "handshakes.c",
+        "isolation.c",
         "keypairs.c",
+        "lane.c",
+        "open.c",
+        "outbox.c",
         "path.c",
+        "ring.c",
         "rx.c",
         "send.c",
+        "source.c",
+        "staging.c",
+        "train.c",
+        "tun_write.c",
         "tx.c",
         "vnet.c",
         "worker.c",
     ],
     "offload": ["gro.c", "gso.c", "vnet.c"],
     "blake2s": ["b2s.c"],
+    "uapi": ["uapi_text.c"],
 }
 
 CFLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"]

@@ -41,6 +41,18 @@ int aip_begin(struct aip *t)
     return 0;
 }
 
+static struct aip_start start_of(int family, const struct aip_node *root)
+{
+    struct aip_item only;
+
+    if (!root || root->internal || node_items(root) > 1)
+        return (struct aip_start){.node = root};
+    only = entry_get(family, node_entry(family, root, 0));
+    return only.leaf ? (struct aip_start){.node = root}
+                     : (struct aip_start){only.to, only.key.high, only.key.low,
+                                          only.length};
+}
+
 void aip_commit(struct aip *t, struct aip_root *out, struct aip_garbage **garbage)
 {
     struct aip_garbage *dead = (struct aip_garbage *)t->garbage;
@@ -48,7 +60,12 @@ void aip_commit(struct aip *t, struct aip_root *out, struct aip_garbage **garbag
     t->current = t->working;
     t->garbage = NULL;
     t->open = false;
-    *out = (struct aip_root){t->current.root[0], t->current.root[1]};
+    *out = (struct aip_root){
+        .v4 = t->current.root[0],
+        .v6 = t->current.root[1],
+        .start4 = start_of(4, t->current.root[0]),
+        .start6 = start_of(6, t->current.root[1]),
+    };
     if (garbage)
         *garbage = dead;
     else

@@ -50,9 +50,18 @@ struct aip_entry6 {
     bool leaf;
 };
 
+/* Where look-ups start: at the root or, if that leads to one node only, at this node;
+ * all prefixes of the table then begin with the `position` bits of high and low. */
+struct aip_start {
+    const void *node;
+    uint64_t high, low;
+    unsigned position;
+};
+
 /* An immutable version of the table; zeroed = empty.  Copying it is fine. */
 struct aip_root {
     const void *v4, *v6;
+    struct aip_start start4, start6;
 };
 
 struct aip;
@@ -138,23 +147,32 @@ static inline void *aip_longest(const struct aip_node *n, uint64_t matches,
     return values[aip_popcount(n->internal & (matches - 1))];
 }
 
-static inline void *aip_lookup4(const struct aip_root *r, const uint8_t addr[4])
+/* The heap bit of the prefix of length 0, which is in the root node. */
+#define AIP_DEFAULT (1ULL << 1)
+
+/* With `specific`, prefixes of length 0 do not count. */
+static inline void *aip_match4(const struct aip_root *r, const uint8_t addr[4],
+                               bool specific)
 {
-    const struct aip_node *n = r->v4, *best = NULL;
+    const struct aip_node *n = r->start4.node, *best = NULL;
     uint64_t best_matches = 0;
-    unsigned position = 0;
+    unsigned position = r->start4.position;
     uint32_t a;
 
     memcpy(&a, addr, sizeof a);
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     a = __builtin_bswap32(a);
 #endif
+    if ((((uint64_t)a << 32) ^ r->start4.high) & aip_mask[position][0])
+        return NULL;
     while (n) {
         const struct aip_entry4 *e = (const struct aip_entry4 *)(n + 1);
         unsigned slot = (a << position) >> 26;
         uint64_t matches = n->internal & aip_ancestors[slot];
         uint64_t bit = 1ULL << slot;
 
+        if (specific && position == 0)
+            matches &= ~AIP_DEFAULT;
         if (matches) {
             best = n;
             best_matches = matches;
@@ -173,11 +191,12 @@ static inline void *aip_lookup4(const struct aip_root *r, const uint8_t addr[4])
     return aip_longest(best, best_matches, sizeof(struct aip_entry4));
 }
 
-static inline void *aip_lookup6(const struct aip_root *r, const uint8_t addr[16])
+static inline void *aip_match6(const struct aip_root *r, const uint8_t addr[16],
+                               bool specific)
 {
-    const struct aip_node *n = r->v6, *best = NULL;
+    const struct aip_node *n = r->start6.node, *best = NULL;
     uint64_t best_matches = 0;
-    unsigned position = 0;
+    unsigned position = r->start6.position;
     uint64_t high, low;
 
     memcpy(&high, addr, sizeof high);
@@ -186,12 +205,17 @@ static inline void *aip_lookup6(const struct aip_root *r, const uint8_t addr[16]
     high = __builtin_bswap64(high);
     low = __builtin_bswap64(low);
 #endif
+    if (((high ^ r->start6.high) & aip_mask[position][0]) |
+        ((low ^ r->start6.low) & aip_mask[position][1]))
+        return NULL;
     while (n) {
         const struct aip_entry6 *e = (const struct aip_entry6 *)(n + 1);
         unsigned slot = aip_slot6(high, low, position);
         uint64_t matches = n->internal & aip_ancestors[slot];
         uint64_t bit = 1ULL << slot;
 
+        if (specific && position == 0)
+            matches &= ~AIP_DEFAULT;
         if (matches) {
             best = n;
             best_matches = matches;
@@ -209,6 +233,16 @@ static inline void *aip_lookup6(const struct aip_root *r, const uint8_t addr[16]
         __builtin_prefetch((const char *)n + 64);
     }
     return aip_longest(best, best_matches, sizeof(struct aip_entry6));
+}
+
+static inline void *aip_lookup4(const struct aip_root *r, const uint8_t addr[4])
+{
+    return aip_match4(r, addr, false);
+}
+
+static inline void *aip_lookup6(const struct aip_root *r, const uint8_t addr[16])
+{
+    return aip_match6(r, addr, false);
 }
 
 #endif

@@ -32,3 +32,12 @@ cdef extern from "aip.h" nogil:
     void *aip_lookup6(const aip_root *root, const uint8_t *addr)
     void aip_test_fail_after(long n)
     size_t aip_test_allocations()
+
+
+cdef extern from "aip_memo.h" nogil:
+    struct aip_memo:
+        pass
+
+    void aip_memo_forget(aip_memo *memo)
+    void *aip_memo_lookup(aip_memo *memo, const aip_root *root, int family,
+                          const uint8_t *addr)

@@ -28,6 +28,18 @@ class Snapshot:
     ) -> float:
         """Nanoseconds per look-up. `dependent`: each waits for the one before it."""
 
+    def bench_sources(self, addresses: bytes, batch: int, *, width: int = 4) -> float:
+        """Nanoseconds per source check, as the pump does it: a `Memo` that forgets
+        after each `batch` of packets."""
+
+@final
+class Memo:
+    """Remembers one look-up (aip_memo.h). `forget` before another snapshot is used."""
+
+    def forget(self) -> None: ...
+    def lookup(self, snapshot: Snapshot, address: bytes) -> int | None:
+        """As `snapshot.lookup(address)`."""
+
 @final
 class Transaction:
     """Commits at the end of its `with` block, aborts when that raises."""

@@ -11,6 +11,7 @@ cimport cython
 from libc.errno cimport EBUSY, ENOMEM
 from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 MAX_VALUE = 1 << 63
@@ -53,6 +54,20 @@ cdef uint64_t look_up_all(const aip_root *root, const uint8_t *at, Py_ssize_t co
     else:
         for i in range(count):
             sum += <uint64_t>look_up(root, at + i * width, width == 4)
+    return sum
+
+
+cdef uint64_t check_sources(const aip_root *root, const uint8_t *at, Py_ssize_t count,
+                            int width, Py_ssize_t batch) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int family = 4 if width == 4 else 6
+    cdef aip_memo memo
+    cdef uint64_t sum = 0
+    memset(&memo, 0, sizeof(memo))
+    for i in range(count):
+        if i % batch == 0:
+            aip_memo_forget(&memo)
+        sum += <uint64_t>aip_memo_lookup(&memo, root, family, at + i * width)
     return sum
 
 
@@ -132,6 +147,31 @@ cdef class Snapshot:
                 self.sum += look_up_all(&self.root, at, count, width, dependent)
             end = nanoseconds()
         return (end - begin) / (rounds * count)
+
+    def bench_sources(self, bytes addresses not None, Py_ssize_t batch, *,
+                      int width=4):
+        cdef Py_ssize_t count = checked_count(addresses, width)
+        cdef const uint8_t *at = addresses
+        cdef double begin, end
+        if not count or batch < 1:
+            raise ValueError("batch: less than 1" if count else "addresses: none")
+        with nogil:
+            begin = nanoseconds()
+            self.sum += check_sources(&self.root, at, count, width, batch)
+            end = nanoseconds()
+        return (end - begin) / count
+
+
+@cython.final
+cdef class Memo:
+    cdef aip_memo memo
+
+    def forget(self):
+        aip_memo_forget(&self.memo)
+
+    def lookup(self, Snapshot snapshot not None, bytes address not None):
+        cdef int family = family_of(address)
+        return as_value(aip_memo_lookup(&self.memo, &snapshot.root, family, address))
 
 
 @cython.final

@@ -24,6 +24,9 @@ struct b2s {
 /* size: bytes of hash, 1..32; key_len: 0 (no key) .. 32 */
 void b2s_init(struct b2s *s, size_t size, const uint8_t *key, size_t key_len);
 void b2s_update(struct b2s *s, const uint8_t *data, size_t len);
+/* The same for a whole block, taken at once: nothing may be waiting in s, and something
+ * has to follow. */
+void b2s_block(struct b2s *s, const uint8_t block[B2S_BLOCK]);
 /* Writes size bytes and wipes s. */
 void b2s_final(struct b2s *s, uint8_t *hash);
 

@@ -70,6 +70,7 @@ cdef extern from "path.h" nogil:
         uint32_t staged_count
         path *event_next
         void *owner
+        unsigned lane
         retired retired
     struct path_stack:
         pass
@@ -83,7 +84,7 @@ cdef extern from "path.h" nogil:
     bint events_push(path_stack *s, path *p, uint32_t bits)
     bint commands_push(path_stack *s, path *p, uint32_t bits)
     path *stack_take(path_stack *s)
-    path *path_new(void *owner)
+    path *path_new(void *owner, unsigned lane)
     int path_release(void *p)
     void path_send_with(path *p, keypair *k)
     void path_send_without(path *p, keypair *k)
@@ -104,10 +105,21 @@ cdef extern from "path.h" nogil:
 
 cdef extern from "worker.h" nogil:
     enum: DROP_REASON_COUNT
+    struct own_address:
+        uint8_t length
+        uint8_t bytes[16]
+    struct isolation:
+        retired retired
+        own_address own[1]
+    isolation *isolation_new(uint32_t count)
+    int isolation_release(void *isolation)
     struct snapshot:
         uint64_t generation
         aip_root routes
-        int fd[2]
+        isolation *isolation
+        uint64_t rekey_after_time
+        uint64_t rekey_after_messages
+        int fd[16][2]
         bint owns_sockets
         bint connected
         endpoint far_end
@@ -128,14 +140,20 @@ cdef extern from "worker.h" nogil:
     struct handshake_ring:
         uint64_t head
         uint64_t tail
-    struct engine:
+    enum: LANES_MAX
+    struct lane:
         int tun_fd
+        bint reads
+        path_stack commands
+    struct engine:
         int event_fd
-        bint helper_sends
+        unsigned lanes
+        lane *lane
         bint stopping
         bint event_signalled
         bint tun_gone
         bint tun_gso
+        bint uneven_trains
         bint gso_off[2]
         timing timing
         const aead_kernel *aead
@@ -143,7 +161,6 @@ cdef extern from "worker.h" nogil:
         snapshot *snapshot
         index_table index
         path_stack events
-        path_stack commands
         handshake_ring handshakes
         uint64_t staged_bytes
         size_t retired_snapshots
@@ -155,6 +172,7 @@ cdef extern from "worker.h" nogil:
         uint64_t tun_writes
         uint64_t udp_receives
         uint64_t udp_sends
+        uint64_t handed
         uint64_t drops[1]
     struct gro:
         bint tcp
@@ -170,23 +188,27 @@ cdef extern from "worker.h" nogil:
         counters counters
     uint64_t clock_boottime()
     void engine_wake(engine *e)
+    void lane_wake(lane *l, bint helper_too)
+    unsigned lane_of_address(const uint8_t *address, unsigned bytes, unsigned lanes)
+    uint32_t lane_index(uint32_t index, unsigned lane, unsigned lanes)
     bint handshake_pop(engine *e, handshake *out)
-    int engine_init(engine *e, int tun_fd)
+    int engine_init(engine *e, unsigned lanes)
     void engine_finish(engine *e)
-    int worker_init(worker *w, engine *e, unsigned reader)
+    int worker_init(worker *w, engine *e, unsigned lane, unsigned reader)
     void worker_finish(worker *w)
+    void worker_begin(worker *w)
     void worker_sleep(worker *w)
     enum: BUSY_ROUNDS
-    bint worker_sends(const engine *e)
-    void hand_over(engine *e)
-    void hand_back(engine *e)
+    bint worker_sends(const worker *w)
+    void hand_over(worker *w)
+    void hand_back(worker *w)
     bint helper_wait(worker *w)
     bint helper_rest(worker *w)
     size_t outbound(worker *w)
-    void run_commands(worker *w)
+    size_t run_commands(worker *w)
     size_t inbound(worker *w, int family)
+    size_t inbound_handed(worker *w)
+    void snapshot_close(snapshot *s)
     void engine_publish(engine *e, snapshot *next)
     void engine_hold_back(engine *e)
     bint engine_settle(engine *e)
-
-

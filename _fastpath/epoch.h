@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EPOCH_READERS 8
+#define EPOCH_READERS 32 /* two for each of at most 16 lanes */
 #define EPOCH_OFFLINE 0
 
 struct epoch_reader {

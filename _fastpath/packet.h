@@ -41,7 +41,12 @@ enum drop_reason {
     DROP_RX_SOURCE = 24,        /* inner source belongs to another peer (R53) */
     DROP_RX_ECN = 25,           /* illegal outer/inner ECN combination (R56) */
     DROP_RX_TUN = 26,           /* the TUN refused the packet */
-    DROP_REASON_COUNT = 27
+    /* outbound again */
+    DROP_TX_ISOLATED = 27,      /* from one peer to another, of a hub that isolates */
+    /* between workers */
+    DROP_TX_LANE_FULL = 28,     /* the ring to the peer's worker is full */
+    DROP_RX_LANE_FULL = 29,
+    DROP_REASON_COUNT = 30
 };
 
 /* The 10 byte virtio_net header that precedes each packet on the TUN descriptor
@@ -58,6 +63,10 @@ enum drop_reason {
  *     0      6        16                    16+len
  *     | pad  | virtio | packet ...          | padding, tag |
  *     | data header   | ciphertext ...                     |
+ *
+ * Packets begin at any address: the datagrams of a train lie back to back, those that
+ * are sent as one (UDP_SEGMENT) and those that came as one (UDP_GRO).  Cache lines that
+ * are crossed cost the ciphers 1 to 6 ns per 1420 bytes, less than a copy would.
  */
 #define SLOT_VNET_OFFSET 6
 #define SLOT_PACKET_OFFSET 16

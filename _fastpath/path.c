@@ -110,12 +110,14 @@ struct path *stack_take(struct path_stack *s)
 
 /* ---- life */
 
-struct path *path_new(void *owner)
+struct path *path_new(void *owner, unsigned lane)
 {
     struct path *p = calloc(1, sizeof *p);
 
-    if (p)
+    if (p) {
         p->owner = owner;
+        p->lane = lane;
+    }
     return p;
 }
 

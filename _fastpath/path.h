@@ -84,6 +84,7 @@ struct staged {
 struct path {
     _Atomic(struct keypair *) sending;
     _Atomic(struct keypair *) next; /* becomes `sending` with its first data (R21) */
+    unsigned lane; /* its owner, for life */
 
     /* seqlock; writers take it by making the sequence odd */
     _Atomic uint32_t endpoint_sequence;
@@ -146,7 +147,7 @@ void commands_clear(struct path_stack *s);
 
 /* ---- life */
 
-struct path *path_new(void *owner);
+struct path *path_new(void *owner, unsigned lane);
 int path_release(void *path); /* for epoch_retire */
 
 /* ---- facts; `told` is set when an edge event is due */

@@ -107,6 +107,15 @@ cdef class Path:
         return self.p.tx_bytes if self.p else 0
 
     @property
+    def worker(self):
+        return self.p.lane if self.p else 0
+
+    def own_index(self, unsigned int index):
+        if not self.p:
+            return index
+        return lane_index(index, self.p.lane, self.pump.workers)
+
+    @property
     def staged(self):
         return self.p.staged_count if self.p else 0
 
@@ -229,8 +238,14 @@ cdef class Path:
         self.command(COMMAND_PURGE)
 
     cdef void command(self, uint32_t bits):
-        if self.p and commands_push(&self.pump.e.commands, self.p, bits):
-            engine_wake(self.pump.e)
+        cdef lane *owner
+        if self.p:
+            owner = &self.pump.e.lane[self.p.lane]
+            if commands_push(&owner.commands, self.p, bits):
+                if self.pump.held:
+                    self.pump.wanted |= 1 << self.p.lane
+                else:
+                    lane_wake(owner, False)
 
     cdef void forget(self):
         cdef Keypair handle

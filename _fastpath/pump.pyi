@@ -1,6 +1,6 @@
 """Types of the packet pump (see pump.pyx for the packet's way through it)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntFlag
 from typing import Self
 
@@ -60,6 +60,12 @@ class Path:
     def tx_bytes(self) -> int: ...
     @property
     def staged(self) -> int: ...  # packets waiting for a session
+    @property
+    def worker(self) -> int: ...  # whose packets its are, for its life
+    def own_index(self, index: int) -> int:
+        """A receiver index like this one, of 32 bits, that names the peer's worker: its
+        low byte modulo their number. No other byte is changed."""
+
     @property
     def endpoint(self) -> tuple[PackedAddress, int, int] | None: ...
     @property
@@ -136,11 +142,22 @@ class Transaction:
         ipv6: int,
         *,
         connected: tuple[PackedAddress, int, int] | None = None,
+        more: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Descriptors (-1: none). The pump duplicates them. `connected`: `ipv4` is one
-        end of a socketpair and everything on it comes from this endpoint."""
+        end of a socketpair and everything on it comes from this endpoint. `more`: IPv4
+        and IPv6 sockets of the second worker and so on; one that has none sends
+        through those of the first."""
 
     def set_mtu(self, mtu: int) -> None: ...
+    def set_rekey_limits(self, after_time: int, after_messages: int) -> None:
+        """Age (ns) and number of messages at which a session is renewed, from the next
+        packet on; neither is raised above what the pump was made with."""
+
+    def set_isolation(self, own: Sequence[PackedAddress] | None) -> None:
+        """Packets from one peer's addresses to another peer are dropped, unless their
+        source is one of `own`, the host's addresses. None: they are sent."""
+
     def set_public_key(self, public_key: bytes | None) -> None:
         """Static public key (for the mac1 check); None: no private key (R8)."""
 
@@ -158,7 +175,7 @@ class Transaction:
         """Commits what is still open; aborts it when an exception passes."""
 
 class Pump:
-    """Worker thread(s) between one TUN descriptor and the UDP sockets."""
+    """Worker threads between the queues of one TUN device and the UDP sockets."""
 
     def __init__(
         self,
@@ -170,13 +187,24 @@ class Pump:
         keepalive_timeout: int = ...,
         tcp_offload: bool = False,
         udp_offload: bool = False,
+        workers: int = 1,
+        more_queues: Sequence[int] = (),
+        trains: bool = True,
+        equal_trains: bool = True,
     ) -> None:
         """`tun_fd` is duplicated; each packet on it has a 10 byte virtio header.
 
         The offloads are what was agreed with the TUN device (TUNSETOFFLOAD): it hands
-        over large packets, and takes merged ones.
+        over large packets, and takes merged ones. With several `workers` (1..16) each
+        peer belongs to one of them. `more_queues` are the TUN queues of all but the
+        first, steered by destination (io/steering_linux.py); without them the first
+        worker reads for all, and all write to the one queue. Without `trains` no
+        datagrams leave together (U3), without `equal_trains` only those of which the
+        last one is shorter (U9).
         """
 
+    @property
+    def workers(self) -> int: ...
     @property
     def event_fd(self) -> int: ...  # readable when there is something to drain
     @property
@@ -191,11 +219,23 @@ class Pump:
     def stop(self) -> None:
         """Ends the workers, frees everything; idempotent. Paths become inert."""
 
-    def add_peer(self, token: object) -> Path: ...
-    def begin(self) -> Transaction: ...
-    def drain(self) -> tuple[list[tuple[Path, PathEvent]], list[Handshake]]:
-        """Everything that happened since the last call; also reclaims memory."""
+    def add_peer(self, token: object, address: PackedAddress | None = None) -> Path:
+        """A peer of the worker with the fewest. Where packets to `address`, the only
+        one that it has inside, are read by some worker, it belongs to that one."""
 
+    def begin(self) -> Transaction: ...
+    def drain(
+        self, most: int = ...
+    ) -> tuple[list[tuple[Path, PathEvent]], list[Handshake]]:
+        """Everything that happened since the last call, but of the handshake messages
+        the `most` oldest only: see `handshakes_waiting` for whether there are more,
+        which `event_fd` does not tell again. Also reclaims memory."""
+
+    def hold(self) -> None:
+        """From here to `release` no command to a peer's path wakes a worker, so that
+        one wake-up serves those of many peers. A worker that is awake does them."""
+
+    def release(self) -> None: ...
     def settle(self) -> bool:
         """Waits (a batch's time; at most 100 ms) until no worker uses anything older
         than the last commit. False: a worker did not come round in time."""
@@ -204,5 +244,6 @@ class Pump:
     def handshakes_waiting(self) -> int: ...  # ring depth, for "under load" (of 4096)
     def counters(self) -> Mapping[str, int]:
         """`tun_read` (of them `tun_read_by_helper`), `tun_written`, `udp_received`,
-        `udp_sent` packets, `tun_writes`, `udp_receives`, `udp_sends` calls, and one
-        `drop.<reason>` per DropReason; the worker's and its helper's together."""
+        `udp_sent` packets, `tun_writes`, `udp_receives`, `udp_sends` calls,
+        `handed_over` packets, which one worker read for a peer of another, and one
+        `drop.<reason>` per DropReason; all workers' and their helpers' together."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The packet pump: a worker thread between the TUN and the UDP sockets, and a helper
-that takes the outbound direction over while both stay busy.
+"""The packet pump: lanes between the TUN and the UDP sockets. A lane is a worker thread
+and a helper that takes the outbound direction over while both stay busy; each peer has
+one lane for its life.
 
     outbound (tx.c)                              inbound (rx.c)
     1 drain the TUN                              3 drain the socket (recvmmsg, UDP_GRO)
@@ -11,11 +12,12 @@ that takes the outbound direction over while both stay busy.
     4 header, padding, counter; seal the run     6 window, endpoint, facts, events
     5 send trains (send.c, UDP_SEGMENT)          7 source check; merge (gro.c), write
 
-Each step is sequential within a worker; a batch is at most 128 datagrams. The worker
+Each step is sequential within a worker; a batch is at most 128 datagrams. With several
+lanes, what one reads for a peer of another is handed over after 3 (lane.c). A worker
 loads the snapshot (routes, sockets, MTU, keys for mac1) once per batch, so a packet
 sees the configuration before a commit or after it. No Python object is touched and
-no lock is taken between the two `epoch_` calls of `_work`; the control thread talks
-to the worker through atomics, two intrusive stacks and one ring (worker.h).
+no lock is taken in the loops of run.pxi; the control thread talks to a worker through
+atomics, two intrusive stacks and one ring (worker.h).
 """
 
 import os
@@ -40,9 +42,11 @@ cdef extern from "glue.h" nogil:
 
 
 from tunnel.constants import (
+    HANDSHAKE_QUEUE,
     KEEPALIVE_TIMEOUT,
     LABEL_MAC1,
     REJECT_AFTER_TIME,
+    REKEY_AFTER_MESSAGES,
     REKEY_AFTER_TIME,
     REKEY_TIMEOUT,
 )
@@ -68,27 +72,24 @@ class PathEvent(IntFlag):
 # the tombstone of the index table); the classes have files of their own.
 include "path.pxi"
 include "transaction.pxi"
-
-
-cdef class Handshake:
-    """A handshake message as it arrived; mac1 of types 1 and 2 is right."""
-
-    cdef readonly bytes data
-    cdef readonly object endpoint
-    cdef readonly object source
+include "run.pxi"
 
 
 cdef class Pump:
-    """Worker thread between one TUN descriptor and the UDP sockets; see pump.pyi."""
+    """Worker threads between TUN queues and UDP sockets; see pump.pyi."""
 
     cdef engine *e
-    cdef worker *w
-    cdef worker *helper
+    cdef worker *w  # of each lane, then its helper
+    cdef readonly unsigned int workers
+    cdef bint steered  # each lane reads a queue of its own
+    cdef list peers  # how many each lane has
     cdef aip *table
     cdef list threads
     cdef dict paths  # address of the C path -> Path
     cdef object transaction
     cdef bint stopped
+    cdef bint held  # wake-ups wait for `release`
+    cdef uint32_t wanted  # by which lanes, as bits
     cdef object __weakref__
 
     def __cinit__(self, int tun_fd, *,
@@ -96,26 +97,43 @@ cdef class Pump:
                   unsigned long long reject_after_time=REJECT_AFTER_TIME,
                   unsigned long long rekey_timeout=REKEY_TIMEOUT,
                   unsigned long long keepalive_timeout=KEEPALIVE_TIMEOUT,
-                  bint tcp_offload=False, bint udp_offload=False):
+                  bint tcp_offload=False, bint udp_offload=False,
+                  unsigned int workers=1, more_queues=(), bint trains=True,
+                  bint equal_trains=True):
+        if not 1 <= workers <= LANES_MAX:
+            raise ValueError(f"workers: {workers} is not 1..{LANES_MAX}")
+        if len(more_queues) not in (0, workers - 1):
+            raise ValueError("more_queues: one for each further worker, or none")
         self.paths = {}
         self.stopped = True  # until everything is there
+        self.workers = workers
+        self.steered = len(more_queues) > 0
+        self.peers = [0] * workers
         self.e = <engine *>calloc(1, sizeof(engine))
-        self.w = <worker *>calloc(1, sizeof(worker))
-        self.helper = <worker *>calloc(1, sizeof(worker))
+        self.w = <worker *>calloc(2 * workers, sizeof(worker))
         self.threads = []
         self.table = aip_new()
-        if not self.e or not self.w or not self.helper or not self.table:
+        if not self.e or not self.w or not self.table:
             raise MemoryError
-        tun = os.dup(tun_fd)
-        os.set_blocking(tun, False)
-        if (engine_init(self.e, tun) or worker_init(self.w, self.e, 0)
-                or worker_init(self.helper, self.e, 1)):
+        if engine_init(self.e, workers):
             raise MemoryError
+        for i in range(workers):
+            own = i == 0 or self.steered
+            tun = os.dup(more_queues[i - 1] if i and own else tun_fd)
+            os.set_blocking(tun, False)
+            self.e.lane[i].tun_fd = tun
+            self.e.lane[i].reads = own
+        for i in range(2 * workers):
+            if worker_init(&self.w[i], self.e, i // 2, i):
+                raise MemoryError
+            self.w[i].in_.gro.tcp = tcp_offload
+            self.w[i].in_.gro.udp = udp_offload
+        self.e.gso_off[0] = self.e.gso_off[1] = not trains
+        self.e.uneven_trains = not equal_trains
         self.e.aead = aead_module.selected()
         self.e.tun_gso = tcp_offload or udp_offload
-        self.w.in_.gro.tcp = tcp_offload
-        self.w.in_.gro.udp = udp_offload
         self.e.timing.rekey_after_time = rekey_after_time
+        self.e.snapshot.rekey_after_time = rekey_after_time
         self.e.timing.reject_after_time = reject_after_time
         self.e.timing.rekey_timeout = rekey_timeout
         self.e.timing.last_minute = reject_after_time - min(
@@ -128,7 +146,6 @@ cdef class Pump:
     def __dealloc__(self):
         free(self.e)
         free(self.w)
-        free(self.helper)
         if self.table:
             aip_free(self.table)
 
@@ -160,15 +177,16 @@ cdef class Pump:
         if self.stopped:
             raise RuntimeError("the pump was stopped")
         if not self.threads:
-            for name, helper in (("tunnel-pump", False), ("tunnel-helper", True)):
-                thread = threading.Thread(target=run, args=(self, helper), name=name,
-                                          daemon=True)
+            for n in range(2 * self.workers):
+                name = "tunnel-helper" if n % 2 else "tunnel-pump"
+                thread = threading.Thread(target=run, args=(self, n), daemon=True,
+                                          name=f"{name}-{n // 2}" if n > 1 else name)
                 thread.start()
                 self.threads.append(thread)
 
     def stop(self):
         cdef Path path
-        if self.stopped:
+        if self.stopped or self.e == NULL:  # NULL: wrong arguments, nothing was made
             return
         if self.transaction is not None:
             self.transaction.abort()
@@ -185,20 +203,26 @@ cdef class Pump:
             free(path.p)
             path.forget()
         self.paths.clear()
-        worker_finish(self.w)
-        worker_finish(self.helper)
+        for i in range(2 * self.workers):
+            worker_finish(&self.w[i])
 
-    def add_peer(self, token):
+    def add_peer(self, token, address=None):
+        cdef unsigned int lane
         if self.stopped:
             raise RuntimeError("the pump was stopped")
+        if address is not None and self.steered:
+            lane = lane_of_address(packed(address), len(address), self.workers)
+        else:
+            lane = self.peers.index(min(self.peers))
         cdef Path path = Path.__new__(Path)
-        path.p = path_new(<void *>path)
+        path.p = path_new(<void *>path, lane)
         if not path.p:
             raise MemoryError
         path.pump = self
         path.token = token
         path.keypairs = set()
         self.paths[<size_t>path.p] = path
+        self.peers[lane] += 1
         return path
 
     def begin(self):
@@ -221,6 +245,16 @@ cdef class Pump:
         self.transaction = t
         return t
 
+    def hold(self):
+        self.held = True
+
+    def release(self):
+        self.held = False
+        wanted, self.wanted = self.wanted, 0
+        for i in range(self.workers):
+            if wanted & (1 << i) and not self.stopped:
+                lane_wake(&self.e.lane[i], False)
+
     cdef void bury(self, Path path):
         """Unlink, mark dead, let the worker drop what is staged, free after grace."""
         cdef Keypair handle
@@ -228,16 +262,16 @@ cdef class Pump:
             path.drop_keypair(handle)
         path.p.dead = True
         path.p.owner = NULL
+        self.peers[path.p.lane] -= 1
         path.command(COMMAND_PURGE)
         del self.paths[<size_t>path.p]
         epoch_retire(&self.e.epoch, &path.p.retired, path.p, path_release)
         path.forget()
 
-    def drain(self):
+    def drain(self, Py_ssize_t most=HANDSHAKE_QUEUE):
         cdef path *p
         cdef path *next
         cdef uint32_t bits
-        cdef handshake h
         cdef Handshake message
         cdef list events = []
         cdef list handshakes = []
@@ -251,11 +285,10 @@ cdef class Pump:
             if p.owner:
                 events.append((<object>p.owner, bits))
             p = next
-        while handshake_pop(self.e, &h):
+        while len(handshakes) < most:
             message = Handshake.__new__(Handshake)
-            message.data = PyBytes_FromStringAndSize(<char *>h.data, h.length)
-            message.endpoint = get_endpoint(&h.from_)
-            message.source = get_source(&h.from_)
+            if not handshake_pop(self.e, &message.h):
+                break
             handshakes.append(message)
         epoch_reclaim(&self.e.epoch)
         return events, handshakes
@@ -269,69 +302,11 @@ cdef class Pump:
         return settled
 
     def counters(self):
-        cdef counters *c = &self.w.counters
-        cdef counters *h = &self.helper.counters
-        result = {
-            "tun_read": c.tun_read + h.tun_read,
-            "tun_read_by_helper": h.tun_read,
-            "tun_written": c.tun_written + h.tun_written,
-            "tun_writes": c.tun_writes + h.tun_writes,
-            "udp_received": c.udp_received + h.udp_received,
-            "udp_receives": c.udp_receives + h.udp_receives,
-            "udp_sent": c.udp_sent + h.udp_sent,
-            "udp_sends": c.udp_sends + h.udp_sends,
-        }
-        for reason in DropReason:
-            if reason:
-                result["drop." + reason.name.lower()] = (
-                    c.drops[<int>reason] + h.drops[<int>reason])
+        names = ("tun_read", "tun_read_by_helper", "tun_written", "tun_writes",
+                 "udp_received", "udp_receives", "udp_sent", "udp_sends", "handed_over")
+        result = dict.fromkeys(names, 0)
+        reasons = [(f"drop.{r.name.lower()}", <int>r) for r in DropReason if r]
+        result.update((name, 0) for name, _ in reasons)
+        for i in range(2 * self.workers):
+            add_counters(result, reasons, &self.w[i].counters, i % 2)
         return result
-
-
-cdef void _begin(worker *w) noexcept nogil:
-    epoch_enter(&w.engine.epoch, w.reader)
-    w.snapshot = w.engine.snapshot
-    w.now = clock_boottime()
-
-
-cdef void _work(worker *w) noexcept nogil:
-    """Both directions; the outbound one only while the helper does not have it."""
-    cdef engine *e = w.engine
-    cdef size_t came, went
-    cdef int busy = 0
-    while not e.stopping:
-        _begin(w)
-        went = 0
-        came = inbound(w, 0)
-        came += inbound(w, 1)
-        if worker_sends(e):
-            run_commands(w)
-            went = outbound(w)
-            busy = busy + 1 if came and went else 0
-            if busy == BUSY_ROUNDS:
-                busy = 0
-                hand_over(e)
-        if came + went == 0:
-            worker_sleep(w)  # offline for the epoch
-    epoch_leave(&e.epoch, w.reader)
-
-
-cdef void _help(worker *w) noexcept nogil:
-    """The outbound direction, from when it is handed over until it falls silent."""
-    while helper_wait(w):
-        while True:
-            _begin(w)
-            run_commands(w)
-            if outbound(w) == 0 and not helper_rest(w):
-                break
-        hand_back(w.engine)
-    epoch_leave(&w.engine.epoch, w.reader)
-
-
-def run(Pump pump, bint helper):
-    """Body of the worker's thread and of its helper's; returns when the pump stops."""
-    with nogil:
-        if helper:
-            _help(pump.helper)
-        else:
-            _work(pump.w)

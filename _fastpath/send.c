@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The last stage of either direction: datagrams to the sockets, packets to the TUN.
- * Transient errors cost at most the datagram they concern.
+ * Datagrams to the sockets.  Transient errors cost at most the datagram they concern.
  */
 #define _GNU_SOURCE
 #include "worker.h"
@@ -10,8 +9,6 @@
 #include <errno.h>
 #include <netinet/udp.h>
 #include <poll.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #ifndef SOL_UDP
 #define SOL_UDP 17
@@ -19,8 +16,6 @@
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
-
-#define WAIT_TRIES 20 /* of 1 ms, for room in a full send buffer */
 
 static void set_address(const struct endpoint *to, struct sockaddr_in6 *room,
                         struct msghdr *m)
@@ -71,39 +66,7 @@ static void set_source(const struct endpoint *to, struct msghdr *m)
     }
 }
 
-/* ---- trains: datagrams of one size behind each other leave with one message */
-
-#define TRAIN_MAX 64         /* UDP_MAX_SEGMENTS of older kernels */
-#define TRAIN_BYTES_V4 65507 /* what a UDP datagram may hold; IPv6: 20 more */
-
-static uint32_t wire_length(const struct datagram *d)
-{
-    return DATA_HEADER_LEN + d->length + DATA_TAG_LEN;
-}
-
-/* How many datagrams from `from` on make one train. */
-static uint32_t train_length(const struct outbox *o, uint32_t from)
-{
-    const struct datagram *first = &o->datagram[from];
-    uint32_t stride = wire_length(first), bytes = stride, n = 1;
-
-    while (from + n < o->count && n < TRAIN_MAX) {
-        const struct datagram *d = &o->datagram[from + n];
-        if (d->keypair->path != first->keypair->path || d->tos != first->tos ||
-            d->slot != first->slot + bytes || wire_length(d) > stride ||
-            bytes + wire_length(d) > TRAIN_BYTES_V4)
-            break;
-        n++;
-        bytes += wire_length(d);
-        if (wire_length(d) < stride)
-            break; /* a shorter one ends it (U5) */
-    }
-    return n;
-}
-
-/* Fills message m for `n` datagrams; returns its descriptor, or -1 with the drops
- * counted. */
-static int address_message(struct worker *w, uint32_t m, uint32_t n)
+int address_message(struct worker *w, uint32_t m, uint32_t n)
 {
     struct outbox *o = &w->out;
     struct datagram *d = &o->datagram[o->first[m]];
@@ -113,12 +76,12 @@ static int address_message(struct worker *w, uint32_t m, uint32_t n)
 
     *h = (struct msghdr){.msg_iov = &o->iov[m], .msg_iovlen = 1};
     if (w->snapshot->connected)
-        return w->snapshot->fd[0];
+        return w->send_fd[0];
     if (!endpoint_read(d->keypair->path, &to)) {
         count_add(&w->counters.drops[DROP_TX_NO_ENDPOINT], n);
         return -1;
     }
-    fd = w->snapshot->fd[to.family == 6];
+    fd = w->send_fd[to.family == 6];
     if (fd < 0) {
         count_add(&w->counters.drops[DROP_TX_NO_SOCKET], n);
         return -1;
@@ -162,7 +125,7 @@ static void sent(struct worker *w, uint32_t from, uint32_t n)
     post(w, p, path_sent(p, w->now, data));
 }
 
-static void wait_for_room(int fd)
+void wait_for_room(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
 
@@ -232,10 +195,10 @@ static void send_singly(struct worker *w, uint32_t m, int fd, int error)
     o->first[m] = from;
     o->iov[m] = whole;
     if (good && (error == EIO || error == EINVAL))
-        atomic_store(&w->engine->gso_off[fd == w->snapshot->fd[1]], true);
+        atomic_store(&w->engine->gso_off[fd == w->send_fd[1]], true);
 }
 
-static void send_run(struct worker *w, int fd, uint32_t from, uint32_t to)
+void send_run(struct worker *w, int fd, uint32_t from, uint32_t to)
 {
     struct outbox *o = &w->out;
     int tries = 0;
@@ -256,105 +219,4 @@ static void send_run(struct worker *w, int fd, uint32_t from, uint32_t to)
             tries = 0;
         }
     }
-}
-
-static bool trains_allowed(struct worker *w, uint32_t datagram)
-{
-    struct endpoint to;
-
-    if (w->snapshot->connected ||
-        !endpoint_read(w->out.datagram[datagram].keypair->path, &to))
-        return false;
-    return !atomic_load_explicit(&w->engine->gso_off[to.family == 6],
-                                 memory_order_relaxed);
-}
-
-void send_out(struct worker *w)
-{
-    struct outbox *o = &w->out;
-    uint32_t messages = 0, from = 0;
-    int fd = -1;
-
-    o->first[0] = 0;
-    for (uint32_t i = 0; i < o->count; messages++) {
-        uint32_t n = trains_allowed(w, i) ? train_length(o, i) : 1;
-        const struct datagram *last = &o->datagram[i + n - 1];
-        int its;
-
-        o->first[messages + 1] = i + n;
-        o->iov[messages] = (struct iovec){
-            .iov_base = o->datagram[i].slot,
-            .iov_len = (size_t)(last->slot + wire_length(last) - o->datagram[i].slot)};
-        its = address_message(w, messages, n);
-        if (its != fd) {
-            if (fd >= 0)
-                send_run(w, fd, from, messages);
-            from = messages;
-            fd = its;
-        }
-        i += n;
-    }
-    if (fd >= 0)
-        send_run(w, fd, from, messages);
-    o->count = o->sealed = o->used = 0;
-}
-
-/* ---- to the TUN */
-
-/* One write; false with errno set, the device's end noticed. */
-static bool tun_writev(struct worker *w, const struct iovec *piece, int pieces)
-{
-    struct engine *e = w->engine;
-
-    for (int tries = 0; writev(e->tun_fd, piece, pieces) < 0;) {
-        if (errno == EINTR)
-            continue;
-        if (errno == EAGAIN && !w->tun_full && ++tries <= WAIT_TRIES) {
-            wait_for_room(e->tun_fd);
-            continue;
-        }
-        w->tun_full = errno == EAGAIN;
-        if (errno == EBADFD || errno == EPIPE || errno == ECONNRESET) {
-            atomic_store(&e->tun_gone, true);
-            engine_signal(e);
-        }
-        return false; /* EIO: the interface is down */
-    }
-    w->tun_full = false;
-    count_add(&w->counters.tun_writes, 1);
-    return true;
-}
-
-/* `packet` has VNET_HDR_LEN writable bytes in front of it. */
-void tun_write(struct worker *w, uint8_t *packet, uint32_t length)
-{
-    struct iovec piece = {.iov_base = packet - VNET_HDR_LEN,
-                          .iov_len = VNET_HDR_LEN + length};
-
-    memset(packet - VNET_HDR_LEN, 0, VNET_HDR_LEN); /* never an old one (G10) */
-    if (tun_writev(w, &piece, 1))
-        count_add(&w->counters.tun_written, 1);
-    else
-        drop(w, DROP_RX_TUN);
-}
-
-#define GRO_REFUSALS 3 /* then merging is off (E6) */
-
-void tun_write_merged(struct worker *w, struct gro_item *item)
-{
-    uint32_t pieces = item->pieces;
-
-    gro_finish(item);
-    if (tun_writev(w, item->piece, (int)pieces)) {
-        count_add(&w->counters.tun_written, pieces);
-    } else if (pieces > 1 && errno == EINVAL) {
-        gro_undo(item);
-        for (uint32_t i = 0; i < pieces; i++)
-            tun_write(w, item->packet[i], gro_piece_length(item, i));
-        if (atomic_fetch_add(&w->engine->gro_refused, 1) + 1 >= GRO_REFUSALS)
-            w->in.gro.tcp = w->in.gro.udp = false;
-    } else {
-        count_add(&w->counters.drops[DROP_RX_TUN], pieces);
-    }
-    item->pieces = 0;
 }

@@ -26,6 +26,7 @@ cdef class Transaction:
     cdef snapshot *next
     cdef list removed
     cdef bint sockets_set
+    cdef bint isolation_set
 
     cdef int check(self) except -1:
         if self.next == NULL:
@@ -50,19 +51,25 @@ cdef class Transaction:
             raise MemoryError
         return path_owner(old)
 
-    def set_sockets(self, int ipv4, int ipv6, *, connected=None):
+    def set_sockets(self, int ipv4, int ipv6, *, connected=None, more=()):
         self.check()
-        cdef int four = os.dup(ipv4) if ipv4 >= 0 else -1
-        cdef int six = -1
+        pairs = [(ipv4, ipv6), *more]
+        if len(pairs) > self.pump.workers:
+            raise ValueError("more: there are not so many workers")
+        copies = []
         try:
-            six = os.dup(ipv6) if ipv6 >= 0 else -1
+            for pair in pairs:
+                for fd in pair:
+                    copies.append(os.dup(fd) if fd >= 0 else -1)
         except OSError:
-            if four >= 0:
-                os.close(four)
+            for fd in copies:
+                if fd >= 0:
+                    os.close(fd)
             raise
         self.close_new_sockets()
-        self.next.fd[0] = four
-        self.next.fd[1] = six
+        memset(self.next.fd, -1, sizeof(self.next.fd))
+        for i, fd in enumerate(copies):
+            self.next.fd[<int>i // 2][<int>i % 2] = fd
         self.sockets_set = True
         self.next.connected = connected is not None
         put_endpoint(&self.next.far_end, connected)
@@ -81,6 +88,35 @@ cdef class Transaction:
             mac1_key = blake2s(LABEL_MAC1 + public_key).digest()
             memcpy(self.next.mac1_key, PyBytes_AS_STRING(mac1_key), 32)
 
+    def set_rekey_limits(self, unsigned long long after_time,
+                         unsigned long long after_messages):
+        self.check()
+        self.next.rekey_after_time = min(
+            after_time, self.pump.e.timing.rekey_after_time)
+        self.next.rekey_after_messages = min(after_messages, REKEY_AFTER_MESSAGES)
+
+    def set_isolation(self, own):
+        cdef isolation *i = NULL
+        self.check()
+        if own is not None:
+            i = isolation_new(len(own))
+            if not i:
+                raise MemoryError
+            for n, address in enumerate(own):
+                if len(address) not in (4, 16):
+                    isolation_release(i)
+                    raise ValueError("own: addresses have 4 or 16 bytes")
+                i.own[<int>n].length = len(address)
+                memcpy(i.own[<int>n].bytes, packed(address), len(address))
+        self.free_new_isolation()
+        self.next.isolation = i
+        self.isolation_set = True
+
+    cdef void free_new_isolation(self):
+        if self.isolation_set:
+            isolation_release(self.next.isolation)
+        self.isolation_set = False
+
     def remove_peer(self, Path path):
         self.check()
         if path.p != NULL and path.pump is self.pump:
@@ -89,6 +125,7 @@ cdef class Transaction:
     def commit(self):
         cdef aip_garbage *garbage = NULL
         cdef snapshot *old
+        cdef isolation *unused
         cdef engine *e = self.pump.e
         cdef Path path
         self.check()
@@ -97,7 +134,10 @@ cdef class Transaction:
         aip_commit(self.pump.table, &self.next.routes, &garbage)
         old.garbage = garbage
         old.owns_sockets = self.sockets_set  # else the next one has them
+        unused = old.isolation if self.isolation_set else NULL
         engine_publish(e, self.next)
+        if unused != NULL:
+            epoch_retire(&e.epoch, &unused.retired, unused, isolation_release)
         self.next = NULL
         self.pump.transaction = None
         for path in self.removed:
@@ -111,15 +151,14 @@ cdef class Transaction:
             return
         aip_abort(self.pump.table)
         self.close_new_sockets()
+        self.free_new_isolation()
         free(self.next)
         self.next = NULL
         self.pump.transaction = None
 
     cdef void close_new_sockets(self):
         if self.sockets_set:
-            for i in range(2):
-                if self.next.fd[i] >= 0:
-                    os.close(self.next.fd[i])
+            snapshot_close(self.next)
         self.sockets_set = False
 
     def __enter__(self):

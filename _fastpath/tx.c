@@ -6,218 +6,8 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#define ICMP_PER_SECOND 100
-#define ASK_AGAIN 200000000u /* ns */
-
-/* R60: to the next 16, never past the MTU. */
-static uint32_t padded_length(uint32_t length, uint32_t mtu)
-{
-    uint32_t last = length, padded;
-
-    if (mtu && last > mtu)
-        last %= mtu;
-    padded = (last + PADDING_MULTIPLE - 1) & ~(uint32_t)(PADDING_MULTIPLE - 1);
-    if (mtu && padded > mtu)
-        padded = mtu > last ? mtu : last;
-    return length - last + padded;
-}
-
-static bool usable(struct worker *w, struct keypair *k)
-{
-    return k && !atomic_load_explicit(&k->sending_invalid, memory_order_relaxed) &&
-           keypair_age(k, w->now) < w->engine->timing.reject_after_time &&
-           atomic_load_explicit(&k->send_counter, memory_order_relaxed) <
-               REJECT_AFTER_MESSAGES;
-}
-
-/* R25: ask for a new session, at most every REKEY_TIMEOUT. */
-static void keep_key_fresh(struct worker *w, struct keypair *k)
-{
-    const struct timing *t = &w->engine->timing;
-    uint64_t asked;
-
-    if (!(k->initiator && keypair_age(k, w->now) >= t->rekey_after_time) &&
-        atomic_load_explicit(&k->send_counter, memory_order_relaxed) <=
-            REKEY_AFTER_MESSAGES)
-        return;
-    asked = atomic_load_explicit(&k->rekey_asked, memory_order_relaxed);
-    if (asked && w->now - asked < t->rekey_timeout)
-        return;
-    atomic_store_explicit(&k->rekey_asked, w->now, memory_order_relaxed);
-    post(w, k->path, EVENT_REKEY);
-}
-
-static void stage(struct worker *w, struct path *p, const uint8_t *packet,
-                  uint32_t length)
-{
-    enum drop_reason reason =
-        path_stage(p, &w->engine->staged_bytes, packet, length);
-
-    if (reason)
-        drop(w, reason);
-    /* told at the first packet, then now and again, not for each one of a flood */
-    if (atomic_load_explicit(&p->staged_count, memory_order_relaxed) > 1 &&
-        w->now - p->asked_for_session < ASK_AGAIN)
-        return;
-    p->asked_for_session = w->now;
-    post(w, p, EVENT_NEEDS_SESSION);
-}
-
-/* ---- 4: counters and headers, then all of one keypair at once */
-
-static void write_header(struct datagram *d, uint64_t counter)
-{
-    uint8_t *s = d->slot;
-    uint32_t type = 4; /* little endian machines only, see pump.pyx */
-
-    memcpy(s, &type, 4);
-    memcpy(s + 4, &d->keypair->remote_index, 4);
-    memcpy(s + 8, &counter, 8);
-}
-
-/* Past the counter limit: out of the box, staged again, a handshake follows (R28). */
-static void give_up_group(struct worker *w, struct keypair *k, uint32_t from)
-{
-    struct outbox *o = &w->out;
-
-    atomic_store(&k->sending_invalid, true);
-    for (uint32_t i = from; i < o->count; i++) {
-        struct datagram *d = &o->datagram[i];
-        if (!d->keepalive)
-            stage(w, k->path, d->slot + SLOT_PACKET_OFFSET, d->inner);
-    }
-    o->count = from;
-}
-
-/* Seals what is not sealed yet; it is all of one keypair. */
-static void seal(struct worker *w)
-{
-    struct outbox *o = &w->out;
-    uint32_t from = o->sealed, n = o->count - from;
-    struct keypair *k;
-    uint64_t counter;
-
-    if (!n)
-        return;
-    k = o->datagram[from].keypair;
-    counter = atomic_fetch_add(&k->send_counter, n);
-    if (counter >= REJECT_AFTER_MESSAGES || counter + n > REJECT_AFTER_MESSAGES) {
-        uint64_t left = counter < REJECT_AFTER_MESSAGES
-                            ? REJECT_AFTER_MESSAGES - counter
-                            : 0;
-        give_up_group(w, k, from + (uint32_t)left);
-        n = (uint32_t)left;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        struct datagram *d = &o->datagram[from + i];
-        write_header(d, counter + i);
-        o->op[i] = (struct aead_op){
-            .src = d->slot + SLOT_PACKET_OFFSET,
-            .dst = d->slot + SLOT_PACKET_OFFSET,
-            .len = d->length,
-            .nonce = counter + i,
-        };
-    }
-    if (n)
-        w->engine->aead->seal_batch(k->send_key, o->op, n);
-    o->sealed = o->count;
-    keep_key_fresh(w, k);
-}
-
-static void flush(struct worker *w)
-{
-    seal(w);
-    send_out(w);
-}
-
-/* Where a packet of up to `length` bytes goes, header included; flushes for room. */
-static uint8_t *out_room(struct worker *w, uint32_t length)
-{
-    struct outbox *o = &w->out;
-    uint32_t need = SLOT_PACKET_OFFSET + length + PADDING_MULTIPLE + DATA_TAG_LEN;
-
-    if (o->count == OUT_MAX || o->used + need > ARENA_BYTES)
-        flush(w);
-    return o->arena + o->used;
-}
-
-/* The packet is in place behind the header of the slot that out_room gave. */
-static void out_add(struct worker *w, struct keypair *k, uint32_t length, uint8_t tos)
-{
-    struct outbox *o = &w->out;
-    uint8_t *slot = o->arena + o->used;
-    uint32_t padded = padded_length(length, w->snapshot->mtu);
-
-    if (o->count > o->sealed && o->datagram[o->count - 1].keypair != k)
-        seal(w);
-    memset(slot + SLOT_PACKET_OFFSET + length, 0, padded - length);
-    o->datagram[o->count++] = (struct datagram){
-        .slot = slot, .length = padded, .inner = length, .tos = tos, .keypair = k,
-        .keepalive = length == 0};
-    o->used += SLOT_PACKET_OFFSET + padded + DATA_TAG_LEN;
-}
-
-/* ---- staged packets and commands */
-
-static void send_staged(struct worker *w, struct path *p, struct keypair *k)
-{
-    struct staged *s;
-
-    while (usable(w, k) && (s = path_unstage(p, &w->engine->staged_bytes))) {
-        uint8_t *slot = out_room(w, s->length);
-        memcpy(slot + SLOT_PACKET_OFFSET, s->slot + SLOT_PACKET_OFFSET, s->length);
-        out_add(w, k, s->length, 0);
-        free(s);
-    }
-    flush(w);
-}
-
-static void send_keepalive(struct worker *w, struct keypair *k)
-{
-    out_room(w, 0);
-    out_add(w, k, 0, 0);
-    flush(w);
-}
-
-static void purge(struct worker *w, struct path *p)
-{
-    count_add(&w->counters.drops[DROP_TX_PURGED],
-              path_purge(p, &w->engine->staged_bytes));
-}
-
-static void run_command(struct worker *w, struct path *p, uint32_t bits)
-{
-    struct keypair *k = atomic_load(&p->sending);
-
-    if (bits & COMMAND_PURGE || atomic_load(&p->dead))
-        purge(w, p);
-    if (!(bits & (COMMAND_FLUSH | COMMAND_KEEPALIVE)))
-        return;
-    if (!usable(w, k)) {
-        /* a keepalive without a session asks for one */
-        if (p->staged_first || bits & COMMAND_KEEPALIVE)
-            post(w, p, EVENT_NEEDS_SESSION);
-    } else if (p->staged_first) {
-        send_staged(w, p, k);
-    } else if (bits & COMMAND_KEEPALIVE) {
-        send_keepalive(w, k);
-    }
-}
-
-void run_commands(struct worker *w)
-{
-    struct path *p = stack_take(&w->engine->commands), *next;
-
-    for (; p; p = next) {
-        next = p->command_next;
-        run_command(w, p, command_begin(p));
-        command_end(&w->engine->commands, p);
-    }
-}
 
 /* ---- 2, 3: validate and route */
 
@@ -227,11 +17,7 @@ static void unreachable(struct worker *w, const uint8_t *packet,
     uint8_t room[SLOT_PACKET_OFFSET + ICMP_REPLY_MAX];
     uint32_t length;
 
-    if (w->now - w->icmp_refill >= 1000000000u) {
-        w->icmp_refill = w->now;
-        w->icmp_tokens = ICMP_PER_SECOND;
-    }
-    if (!w->icmp_tokens)
+    if (!icmp_allowed(w))
         return;
     length = icmp_unreachable(packet, v, room + SLOT_PACKET_OFFSET);
     if (!length)
@@ -258,6 +44,8 @@ static struct path *route(struct worker *w, const uint8_t *packet,
         unreachable(w, packet, v);
         return NULL;
     }
+    if (w->snapshot->isolation && isolated(w, packet, v, p))
+        return NULL;
     return p;
 }
 
@@ -270,7 +58,7 @@ static struct keypair *session(struct worker *w, struct path *p)
         return NULL;
     if (p->staged_first) {
         /* behind those that wait already, so that order holds (R30) */
-        commands_push(&w->engine->commands, p, COMMAND_FLUSH);
+        commands_push(&w->lane->commands, p, COMMAND_FLUSH);
         return NULL;
     }
     return k;
@@ -296,6 +84,10 @@ static void take_packet(struct worker *w, const struct vnet_header *h, uint8_t *
     p = route(w, packet, &v);
     if (!p)
         return;
+    if (p->lane != w->number) {
+        hand_packet(w, p->lane, NULL, packet, length);
+        return;
+    }
     k = session(w, p);
     if (!k) {
         stage(w, p, packet, length);
@@ -325,6 +117,10 @@ static void take_large(struct worker *w, const struct vnet_header *h,
     p = route(w, packet, &v);
     if (!p)
         return;
+    if (p->lane != w->number) {
+        hand_packet(w, p->lane, h, packet, length);
+        return;
+    }
     for (uint32_t i = 0; i < plan.segments; i++) {
         uint8_t *slot = out_room(w, plan.header + plan.size);
         uint32_t n = gso_segment(&plan, i, slot + SLOT_PACKET_OFFSET);
@@ -334,6 +130,24 @@ static void take_large(struct worker *w, const struct vnet_header *h,
         else
             stage(w, p, slot + SLOT_PACKET_OFFSET, n);
     }
+}
+
+static bool large(struct worker *w, const uint8_t *vnet)
+{
+    return vnet[offsetof(struct vnet_header, gso_type)] != VNET_GSO_NONE &&
+           w->engine->tun_gso;
+}
+
+static void take(struct worker *w, const uint8_t *vnet, uint8_t *packet,
+                 uint32_t length)
+{
+    struct vnet_header h;
+
+    memcpy(&h, vnet, VNET_HDR_LEN);
+    if (large(w, vnet))
+        take_large(w, &h, packet, length);
+    else
+        take_packet(w, &h, packet, length);
 }
 
 /* ---- 1: drain the TUN */
@@ -350,7 +164,7 @@ static ssize_t tun_read(struct worker *w, uint8_t *slot)
     ssize_t n;
 
     do
-        n = readv(e->tun_fd, piece, 2);
+        n = readv(w->lane->tun_fd, piece, 2);
     while (n < 0 && errno == EINTR);
     if (n >= VNET_HDR_LEN)
         return n - VNET_HDR_LEN;
@@ -363,35 +177,58 @@ static ssize_t tun_read(struct worker *w, uint8_t *slot)
     return -1;
 }
 
-size_t outbound(struct worker *w)
+/* What other lanes read for peers of this one. */
+static size_t take_handed(struct worker *w)
+{
+    size_t taken = 0;
+
+    for (unsigned i = 0; i < w->engine->lanes; i++) {
+        struct ring *r = &w->lane->from[OUTBOUND][i];
+        uint32_t length, n = 0;
+        uint8_t *record;
+
+        for (; n < BATCH_MAX && (record = ring_take(r, &length)); n++)
+            take(w, record + SLOT_VNET_OFFSET, record + SLOT_PACKET_OFFSET,
+                 length - SLOT_PACKET_OFFSET);
+        if (n)
+            ring_release(r);
+        taken += n;
+    }
+    return taken;
+}
+
+static size_t take_read(struct worker *w)
 {
     size_t reads = 0;
 
-    if (atomic_load_explicit(&w->engine->tun_gone, memory_order_relaxed))
-        return 0;
     for (; reads < BATCH_MAX; reads++) {
         uint8_t *slot = out_room(w, DIRECT_BYTES), *packet = slot + SLOT_PACKET_OFFSET;
         ssize_t length = tun_read(w, slot);
-        struct vnet_header h;
 
         if (length < 0)
             break;
-        memcpy(&h, slot + SLOT_VNET_OFFSET, VNET_HDR_LEN);
-        if (length > DIRECT_BYTES) {
-            memcpy(w->out.large, packet, DIRECT_BYTES);
+        if (length > DIRECT_BYTES || large(w, slot + SLOT_VNET_OFFSET)) {
+            /* in one piece, and out of the way of its segments */
+            memcpy(w->out.large, packet,
+                   length < DIRECT_BYTES ? (size_t)length : DIRECT_BYTES);
             packet = w->out.large;
         }
-        if (h.gso_type != VNET_GSO_NONE && w->engine->tun_gso) {
-            if (packet != w->out.large) {
-                memcpy(w->out.large, packet, (size_t)length);
-                packet = w->out.large;
-            }
-            take_large(w, &h, packet, (uint32_t)length);
-        } else {
-            take_packet(w, &h, packet, (uint32_t)length);
-        }
+        take(w, slot + SLOT_VNET_OFFSET, packet, (uint32_t)length);
     }
-    flush(w);
     count_add(&w->counters.tun_read, reads);
     return reads;
+}
+
+size_t outbound(struct worker *w)
+{
+    size_t moved = 0;
+
+    if (atomic_load_explicit(&w->engine->tun_gone, memory_order_relaxed))
+        return 0;
+    if (w->engine->lanes > 1)
+        moved = take_handed(w);
+    if (w->lane->reads)
+        moved += take_read(w);
+    out_flush(w);
+    return moved;
 }

@@ -7,6 +7,11 @@
 #define PROTO_ICMP 1
 #define PROTO_UDP_CSUM_OFFSET 6
 #define PROTO_ICMPV6 58
+/* codes of "destination unreachable" */
+#define HOST_UNREACHABLE 1
+#define PROHIBITED 13
+#define PROHIBITED6 1
+#define ADDRESS_UNREACHABLE 3
 
 /* The loop that matters, in whatever registers this CPU has. */
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
@@ -137,7 +142,7 @@ bool ecn_decapsulate(uint8_t *packet, const struct ip_view *v, uint8_t outer_tos
 }
 
 static uint32_t unreachable4(const uint8_t *packet, const struct ip_view *v,
-                             uint8_t *out)
+                             uint8_t code, uint8_t *out)
 {
     uint32_t ihl = (uint32_t)(packet[0] & 15) * 4, quoted = v->length;
     const uint8_t *source = v->source;
@@ -162,14 +167,14 @@ static uint32_t unreachable4(const uint8_t *packet, const struct ip_view *v,
     memcpy(out + 16, source, 4);
     store16(out + 10, checksum_fold(checksum_add(0, out, 20)));
     out[20] = 3; /* destination unreachable */
-    out[21] = 1; /* host unreachable */
+    out[21] = code;
     memcpy(out + 28, packet, quoted);
     store16(out + 22, checksum_fold(checksum_add(0, out + 20, 8 + quoted)));
     return 28 + quoted;
 }
 
 static uint32_t unreachable6(const uint8_t *packet, const struct ip_view *v,
-                             uint8_t *out)
+                             uint8_t code, uint8_t *out)
 {
     uint32_t quoted = v->length > 1280 - 48 ? 1280 - 48 : v->length;
     static const uint8_t unspecified[16];
@@ -188,7 +193,7 @@ static uint32_t unreachable6(const uint8_t *packet, const struct ip_view *v,
     memcpy(out + 8, v->destination, 16);
     memcpy(out + 24, v->source, 16);
     out[40] = 1; /* destination unreachable */
-    out[41] = 3; /* address unreachable */
+    out[41] = code;
     memcpy(out + 48, packet, quoted);
     sum = checksum_add(0, out + 8, 32);
     sum += htons((uint16_t)(8 + quoted)) + htons(PROTO_ICMPV6);
@@ -199,6 +204,12 @@ static uint32_t unreachable6(const uint8_t *packet, const struct ip_view *v,
 uint32_t icmp_unreachable(const uint8_t *packet, const struct ip_view *v,
                           uint8_t *out)
 {
-    return v->version == 4 ? unreachable4(packet, v, out)
-                           : unreachable6(packet, v, out);
+    return v->version == 4 ? unreachable4(packet, v, HOST_UNREACHABLE, out)
+                           : unreachable6(packet, v, ADDRESS_UNREACHABLE, out);
+}
+
+uint32_t icmp_prohibited(const uint8_t *packet, const struct ip_view *v, uint8_t *out)
+{
+    return v->version == 4 ? unreachable4(packet, v, PROHIBITED, out)
+                           : unreachable6(packet, v, PROHIBITED6, out);
 }

@@ -51,5 +51,8 @@ bool ecn_decapsulate(uint8_t *packet, const struct ip_view *view, uint8_t outer_
 #define ICMP_REPLY_MAX 1280
 uint32_t icmp_unreachable(const uint8_t *packet, const struct ip_view *view,
                           uint8_t *out);
+/* The same with "communication administratively prohibited". */
+uint32_t icmp_prohibited(const uint8_t *packet, const struct ip_view *view,
+                         uint8_t *out);
 
 #endif

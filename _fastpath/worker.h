@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a worker thread works on: its buffers, and the engine that all workers and
- * the control thread share.
+ * What a worker thread works on: its buffers, and the stages that it runs.
  */
 #ifndef TUNNEL_WORKER_H
 #define TUNNEL_WORKER_H
@@ -9,82 +8,16 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "aip.h"
+#include "aip_memo.h"
+#include "engine.h"
 #include "gro.h"
-#include "kernels/aead.h"
-#include "path.h"
 #include "vnet.h"
-
-/* Everything that one commit changes, immutable once published. */
-struct snapshot {
-    uint64_t generation;
-    struct aip_root routes;
-    int fd[2];                /* IPv4 and IPv6 socket; -1: none */
-    bool owns_sockets;        /* control thread only: closed with the snapshot */
-    bool connected;           /* fd[0] is one end of a socketpair ... */
-    struct endpoint far_end;  /* ... and this is where everything comes from */
-    uint32_t mtu;
-    bool has_key;
-    uint8_t mac1_key[32];
-    /* control thread only, once retired */
-    struct aip_garbage *garbage; /* route nodes that only this one used */
-    size_t *waiting;             /* engine.retired_snapshots */
-    struct retired retired;
-};
-
-struct timing {
-    uint64_t rekey_after_time;
-    uint64_t reject_after_time;
-    uint64_t rekey_timeout;
-    uint64_t last_minute; /* reject - keepalive - rekey_timeout (R26) */
-};
-
-/* A handshake message on its way to the control thread. */
-struct handshake {
-    _Atomic uint64_t sequence;
-    struct endpoint from;
-    uint16_t length;
-    uint8_t data[148];
-};
-
-#define HANDSHAKE_RING 4096
-
-/* Bounded ring, many producers, one consumer: a slot's sequence says whose turn
- * it is. */
-struct handshake_ring {
-    struct handshake *slot;
-    _Alignas(64) _Atomic uint64_t head; /* producers */
-    _Alignas(64) _Atomic uint64_t tail; /* the control thread */
-};
-
-struct engine {
-    int tun_fd;
-    int event_fd; /* to the control thread */
-    int wake_fd;  /* to the worker */
-    int help_fd;  /* to its helper */
-    _Atomic bool helper_sends; /* who owns the outbound direction */
-    _Atomic bool stopping;
-    _Atomic bool event_signalled;
-    _Atomic bool tun_gone;
-    bool tun_gso;                  /* the TUN may hand over large packets */
-    _Atomic bool gso_off[2];       /* per family: the socket refuses trains */
-    _Atomic uint32_t gro_refused;  /* merged packets that the TUN refused */
-    struct timing timing;
-    const struct aead_kernel *aead;
-    struct epoch epoch;
-    _Atomic(struct snapshot *) snapshot;
-    struct index_table index;
-    struct path_stack events;
-    struct path_stack commands;
-    struct handshake_ring handshakes;
-    _Atomic uint64_t staged_bytes;
-    size_t retired_snapshots; /* control thread only */
-};
 
 /* Written by one worker, read by anybody. */
 struct counters {
     _Atomic uint64_t tun_read, tun_written, udp_received, udp_sent;
     _Atomic uint64_t tun_writes, udp_receives, udp_sends; /* calls */
+    _Atomic uint64_t handed; /* packets to other lanes */
     _Atomic uint64_t drops[DROP_REASON_COUNT];
 };
 
@@ -137,9 +70,17 @@ struct outbox {
 struct arrival {
     uint8_t *slot;
     uint32_t length; /* whole datagram */
-    uint32_t message;
+    uint8_t tos;     /* outer */
+    const struct endpoint *from;
     struct keypair *keypair;
 };
+
+/* In front of a datagram that one lane hands to another. */
+struct stray {
+    struct endpoint from;
+    uint8_t tos;
+};
+_Static_assert(sizeof(struct stray) == 48, "keeps the datagram aligned");
 
 struct inbox {
     uint8_t *buffers; /* IN_MESSAGES * IN_BYTES, touched only as far as used */
@@ -157,9 +98,13 @@ struct inbox {
 
 struct worker {
     struct engine *engine;
+    struct lane *lane;
+    unsigned number; /* of the lane */
     unsigned reader; /* slot in the epoch */
     uint64_t now;    /* ns, CLOCK_BOOTTIME, read once per batch */
     struct snapshot *snapshot;
+    struct aip_memo source_memo; /* of the snapshot */
+    int receive_fd[2], send_fd[2]; /* the snapshot's, for this lane */
     struct counters counters;
     struct outbox out;
     struct inbox in;
@@ -174,56 +119,93 @@ static inline void drop(struct worker *w, enum drop_reason reason)
     count_add(&w->counters.drops[reason], 1);
 }
 
-uint64_t clock_boottime(void);
-void engine_signal(struct engine *e);          /* wakes the control thread */
-void engine_wake(struct engine *e);            /* wakes the worker */
 void post(struct worker *w, struct path *p, uint32_t events);
-bool handshake_push(struct engine *e, const struct endpoint *from, const uint8_t *data,
-                    uint16_t length);
-bool handshake_pop(struct engine *e, struct handshake *out);
 
-int snapshot_release(void *snapshot); /* its descriptors and garbage too */
-/* Publishes `next` and retires the one before, whose `owns_sockets` says whether
- * `next` has other ones. */
-void engine_publish(struct engine *e, struct snapshot *next);
-/* Waits, at most 100 ms, until fewer than RETIRED_MAX snapshots wait for workers:
- * what a storm of commits may keep alive is bounded. */
-#define RETIRED_MAX 32
-void engine_hold_back(struct engine *e);
-/* Waits, at most 100 ms, until every worker has taken what was published: a packet
- * that arrives from now on sees it.  False: a worker did not come round in time. */
-bool engine_settle(struct engine *e);
-int engine_init(struct engine *e, int tun_fd);
-void engine_finish(struct engine *e);
-int worker_init(struct worker *w, struct engine *e, unsigned reader);
+/* ---- worker.c: life and sleep */
+
+int worker_init(struct worker *w, struct engine *e, unsigned lane, unsigned reader);
 void worker_finish(struct worker *w);
+/* At each batch boundary: takes what is published. */
+void worker_begin(struct worker *w);
 /* Sleeps until a descriptor has something; offline for the epoch meanwhile. */
 void worker_sleep(struct worker *w);
 
-/* ---- the outbound direction has one owner: the worker, or while both directions stay
- * busy its helper.  Whoever gives it away has nothing left in its outbox. */
+/* The outbound direction of a lane has one owner: the worker, or while both directions
+ * stay busy its helper.  Whoever gives it away has nothing left in its outbox. */
 
 #define BUSY_ROUNDS 4   /* both directions, before the helper is asked */
 #define HELPER_REST_MS 1 /* of nothing, before it gives the direction back */
 
-static inline bool worker_sends(const struct engine *e)
+static inline bool worker_sends(const struct worker *w)
 {
-    return !atomic_load_explicit(&e->helper_sends, memory_order_acquire);
+    return !atomic_load_explicit(&w->lane->helper_sends, memory_order_acquire);
 }
 
-void hand_over(struct engine *e);   /* worker */
+void hand_over(struct worker *w);   /* worker */
 bool helper_wait(struct worker *w); /* helper: until it is asked; false: stopping */
 bool helper_rest(struct worker *w); /* helper: false when nothing came for a while */
-void hand_back(struct engine *e);   /* helper */
+void hand_back(struct worker *w);   /* helper */
 
-/* send.c: sends all sealed datagrams as trains, empties the box */
+/* ---- lane.c: what a lane reads for a peer of another lane */
+
+/* Room in the ring to `lane`; NULL with the drop counted.  Then push. */
+uint8_t *hand_room(struct worker *w, enum direction d, unsigned lane, uint32_t length);
+void hand_push(struct worker *w, enum direction d, unsigned lane, uint32_t length);
+/* Outbound: the whole packet, with what its virtio header (NULL: nothing) asks for. */
+void hand_packet(struct worker *w, unsigned lane, const struct vnet_header *h,
+                 const uint8_t *packet, uint32_t length);
+/* Does anything wait that was handed to this lane? */
+bool handed_waiting(struct lane *l, enum direction d);
+
+/* ---- outbox.c */
+
+/* Where a packet of up to `length` bytes goes, header included; flushes for room. */
+uint8_t *out_room(struct worker *w, uint32_t length);
+/* The packet is in place behind the header of the slot that out_room gave. */
+void out_add(struct worker *w, struct keypair *k, uint32_t length, uint8_t tos);
+void out_flush(struct worker *w); /* seals and sends everything */
+bool usable(struct worker *w, struct keypair *k); /* for sending, now */
+
+/* ---- isolation.c.  True: `packet` comes from another peer than `to`, and is dropped
+ * or left to the lane of that peer. */
+
+bool isolated(struct worker *w, const uint8_t *packet, const struct ip_view *v,
+              struct path *to);
+bool icmp_allowed(struct worker *w); /* whoever sends one takes an icmp_token */
+
+/* ---- staging.c */
+
+void stage(struct worker *w, struct path *p, const uint8_t *packet, uint32_t length);
+/* How many: what came while one ran is in the stack again, so look before sleeping. */
+size_t run_commands(struct worker *w);
+
+/* ---- train.c, send.c */
+
+/* Sends all sealed datagrams as trains, empties the box. */
 void send_out(struct worker *w);
+uint32_t wire_length(const struct datagram *d);
+/* Fills message m for `n` datagrams; its descriptor, or -1 with the drops counted. */
+int address_message(struct worker *w, uint32_t m, uint32_t n);
+void send_run(struct worker *w, int fd, uint32_t from, uint32_t to);
+void wait_for_room(int fd);
+#define WAIT_TRIES 20 /* of 1 ms, for room in a full queue */
+
+/* ---- tun_write.c */
+
 void tun_write(struct worker *w, uint8_t *packet, uint32_t length);
 void tun_write_merged(struct worker *w, struct gro_item *item); /* frees the item */
 
-/* tx.c, rx.c: the stages of pump.pyx; each returns how many packets it moved */
+/* ---- source.c: where message m of the inbox came from, and the size of its
+ * datagrams (0: it is one) */
+uint32_t read_source(struct worker *w, uint32_t m);
+
+/* ---- open.c: takes a data message; opens and delivers the run before a change */
+void take_data(struct worker *w, struct arrival *d);
+void deliver_all(struct worker *w); /* opens what is left, writes what was merged */
+
+/* ---- tx.c, rx.c: the stages of pump.pyx; each returns how many packets it moved */
 size_t outbound(struct worker *w);
-void run_commands(struct worker *w);
 size_t inbound(struct worker *w, int family);
+size_t inbound_handed(struct worker *w);
 
 #endif

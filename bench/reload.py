@@ -2,10 +2,10 @@
 
     python bench/reload.py [--seconds 60] [--rate 1000] [--only uapi,api,...]
 
-Measures, in this order: `inside` (one process), `saving` (a file), `scale` (10,000
-peers, side by side), `engines` (the script of changes through `wg`, side by side),
-`goodput`, `uapi` and `api` (storms under traffic), `churn`. Every one ends up in a file
-of its own under bench/results with all its samples. Needs root.
+Measures, in this order: `inside` (one process), `saving` (a file), `kills` (amid
+saving), `scale` (10,000 peers, side by side), `engines` (the script of changes through
+`wg`, side by side), `goodput`, `uapi` and `api` (storms under traffic), `churn`. Every
+one ends up in a file of its own under bench/results with all its samples. Needs root.
 
 The measuring runs at a raised priority, the engines with it, so that other work on the
 machine is not what is measured.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,11 +32,13 @@ from lab.requirements import missing
 from reload_lab import inside, measures
 from reload_lab.churn import churn
 from reload_lab.judge import Verdict, judge, rows
+from reload_lab.kills import kill_saves
 from reload_lab.saving import save_to_effect
 from reload_lab.scale import Scale, compare
 
 PRIORITY = -19
 ENGINE_SECONDS = 5.0
+KILLS = 1000
 CHURN = 20_000  # `make soak-churn` is the whole of it, under AddressSanitizer
 
 
@@ -58,6 +61,12 @@ def measure_inside(_: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure_kills(_: argparse.Namespace) -> dict[str, Any]:
+    seed = int.from_bytes(os.urandom(4), "big")
+    with tempfile.TemporaryDirectory() as directory:
+        return {"seed": seed, **asdict(kill_saves(Path(directory), KILLS, seed))}
+
+
 def measure_scale(chosen: argparse.Namespace) -> list[Scale]:
     return compare(installed(), chosen.rounds)
 
@@ -76,6 +85,7 @@ def measure_churn(_: argparse.Namespace) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "inside": measure_inside,
     "saving": lambda _: save_to_effect(),
+    "kills": measure_kills,
     "scale": measure_scale,
     "engines": measure_engines,
     "goodput": lambda c: measures.goodput(c.rate, min(5, c.seconds), 2 * c.rounds + 1),

@@ -2,9 +2,11 @@
 
     python bench/run.py [--rows a,b] [--rounds N] [--seconds S] [--engines a,b]
 
-Rows: `micro` (single functions), `ciphers` (ChaCha20-Poly1305 in C and Go), and those
-of `bench/system.py`, which compares whole engines, needs root and says so. Changes of
-the configuration under traffic have a program of their own (`make bench-reload`).
+Rows: `micro` (single functions), `ciphers` (ChaCha20-Poly1305 in C and Go), those of
+`bench/system.py`, which compares whole engines, and `reconnect` (ten thousand peers at
+once; one round of `bench/reconnect.py`). All but the first two need root and say so.
+Changes of the configuration under traffic have a program of their own
+(`make bench-reload`).
 """
 
 from __future__ import annotations
@@ -22,15 +24,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import chart
+import reconnect
 import system
 from lab.process import LabError
 from lab.report import environment, save, table
 from lab.requirements import missing
 from side_by_side.ciphers import CIPHER_FIGURES, measure_ciphers
+from side_by_side.reconnect import RECONNECT_FIGURES
 from side_by_side.tables import described, figure_table, target_table
 
 HERE = Path(__file__).resolve().parent
 SINGLE = ("micro", "ciphers")
+RECONNECT = "reconnect"
 
 
 def run_micro() -> list[dict[str, Any]]:
@@ -121,11 +126,19 @@ def whole_engines(
     return text, {"loads": loads, **described(results, system.FIGURES)}
 
 
+def reconnecting(engines: list[str]) -> tuple[str, dict[str, Any]]:
+    names = [name for name in reconnect.COMPARED if name in engines]
+    results = reconnect.measure(names, rounds=1, rows=[RECONNECT])
+    text = figure_table(results, RECONNECT_FIGURES)
+    text += f"\n\n{target_table(results, RECONNECT_FIGURES)}"
+    return text, described(results, RECONNECT_FIGURES)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    chosen = system.parsed(parser, (*SINGLE, *system.ROWS))
-    rows = [row for row in chosen.rows if row not in SINGLE]
-    if rows and (reasons := missing()):
+    chosen = system.parsed(parser, (*SINGLE, *system.ROWS, RECONNECT))
+    rows = [row for row in chosen.rows if row in system.ROWS]
+    if set(chosen.rows) - set(SINGLE) and (reasons := missing()):
         print("\n".join(reasons), file=sys.stderr)
         print("without root: --rows micro,ciphers", file=sys.stderr)
         return 1
@@ -135,10 +148,13 @@ def main() -> int:
         "micro": micro,
         "ciphers": lambda: ciphers(chosen.rounds),
         "system": lambda: whole_engines(chosen, rows),
+        RECONNECT: lambda: reconnecting(chosen.engines),
     }
     wanted = [row for row in SINGLE if row in chosen.rows]
     if rows:
         wanted.append("system")
+    if RECONNECT in chosen.rows:
+        wanted.append(RECONNECT)
     texts = []
     for name in wanted:
         try:

@@ -67,6 +67,8 @@ iperf3 iperf3
 ping iputils-ping
 sysctl procps
 valgrind valgrind
+aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+qemu-aarch64 qemu-user
 PROGRAMS
 }
 

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "tunnel"
 
 # layer -> modules of that layer; a package stands for everything in it
 LAYERS = {
-    "base": ["errors", "constants", "digest"],
+    "base": ["errors", "constants", "digest", "workers"],
     "fastpath": ["_fastpath"],
     "protocol": ["protocol"],
     "io": ["io"],
@@ -29,6 +29,7 @@ LAYERS = {
         "device_change",
         "engine",
         "helper",
+        "limits",
         "loop",
         "network",
         "reloads",
@@ -37,6 +38,7 @@ LAYERS = {
     "doors": [
         "tunnel",
         "__main__",
+        "changes",
         "manager",
         "confirmation",
         "follow",
@@ -54,7 +56,7 @@ LAYERS = {
 ALLOWED = {
     "base": set[str](),
     "fastpath": set[str](),
-    "protocol": set[str](),
+    "protocol": {"fastpath"},  # and of it only what computes (below)
     "io": {"fastpath"},
     "netconfig": set[str](),
     # state drives devices through a Protocol of its own, so it imports none of them
@@ -73,6 +75,9 @@ PURE = ("protocol", "state")
 
 # what `tunnel-wg` must start without (memory of an idle interface)
 HEAVY = ("asyncio", "pydantic", "pydantic_core", "rich", "typer")
+
+# what protocol/ may use of the packet path: computations without any state outside
+PURE_FASTPATH = {"tunnel._fastpath.symmetric", "tunnel._fastpath.x25519"}
 
 
 def modules() -> list[Path]:
@@ -159,6 +164,17 @@ def test_deciding_layers_touch_nothing_outside(layer: str) -> None:
         if target.split(".")[0] in OUTSIDE_WORLD
     ]
     assert found == []
+
+
+def test_protocol_uses_only_what_computes() -> None:
+    found = {
+        target
+        for path in modules()
+        if layer_of(name_of(path)) == "protocol"
+        for _, target in imports(path)
+        if layer_of(target) == "fastpath"
+    }
+    assert found == PURE_FASTPATH
 
 
 @pytest.mark.parametrize("layer", PURE)

@@ -37,9 +37,11 @@ LABEL_COOKIE: Final = b"cookie--"
 # --- implementation (ours, or the kernel's where it is not in the paper)
 
 MAX_STAGED_PACKETS: Final = 128
-HANDSHAKE_QUEUE: Final = 4096
+HANDSHAKE_QUEUE: Final = 131_072  # K has 4096, and works them off on every core
 HANDSHAKE_UNDER_LOAD: Final = HANDSHAKE_QUEUE // 8
 UNDER_LOAD_STICKY: Final = SECOND
+TIMER_SLACK_PARTS: Final = 40  # a keepalive is up to a 40th of its delay late ...
+TIMER_SLACK_MAX: Final = SECOND  # ... and no more than this
 COOKIE_RATE_PER_SECOND: Final = 20
 COOKIE_RATE_BURST: Final = 5
 COOKIE_RATE_TABLE_MAX: Final = 65_536

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from tunnel._fastpath.pump import Handshake, Path, Pump
-from tunnel.device_change import DeviceChange, listen_addresses
+from tunnel.constants import HANDSHAKE_QUEUE
+from tunnel.device_change import DeviceChange, listen_addresses, put_sockets
 from tunnel.errors import DeviceError
 from tunnel.io.base import SendResult, UdpTransport
 from tunnel.loop import ControlLoop, Timer
@@ -85,7 +87,8 @@ class Device:
         self._generation = 0
         self.last_port = 0  # what port 0 meant before the interface went down
         self._timer: Timer | None = None
-        self._backlog: deque[Handshake] = deque()
+        self._backlog: deque[Handshake] = deque()  # at most HANDSHAKE_QUEUE (R49)
+        self._continues = False  # with the backlog, in the loop's next round
         self._asleep = loop.now() - time.monotonic_ns()
         self._closed = False
 
@@ -150,9 +153,7 @@ class Device:
             if transport is None:
                 change.set_sockets(-1, -1)
             else:
-                change.set_sockets(
-                    transport.fileno4, transport.fileno6, connected=transport.connected
-                )
+                put_sockets(change, transport)
         self.transport = transport
 
     def set_mtu(self, mtu: int) -> None:
@@ -165,46 +166,57 @@ class Device:
 
     def _on_pump(self) -> None:
         """The packet path has something: sessions wanted, timers, handshakes."""
-        happened, handshakes = self.pump.drain()
+        backlog = self._backlog
+        happened, handshakes = self.pump.drain(HANDSHAKE_QUEUE - len(backlog))
         if self.pump.failure:
             raise DeviceError(f"the packet path stopped: {self.pump.failure}")
         if happened:
             now, wall = self._now(), time.time_ns()
-            for path, bits in happened:
-                self._path_event(path, bits, now, wall)
-        if handshakes:
-            started = not self._backlog
-            self._backlog.extend(handshakes)
-            if started:
-                self._work_off()
+            peers = [(path.token, bits) for path, bits in happened]
+            with self._one_wake_up():
+                self.node.path_events(
+                    [(peer, bits) for peer, bits in peers if isinstance(peer, Peer)],
+                    now,
+                    wall,
+                )
+        backlog.extend(handshakes)
+        if backlog and not self._continues:
+            self._work_off()
         self.flush()
 
-    def _path_event(self, path: Path, bits: int, now: int, wall: int) -> None:
-        peer = path.token
-        if isinstance(peer, Peer):
-            self.node.path_event(peer, bits, now, wall)
+    def _continue(self) -> None:
+        self._continues = False
+        self._on_pump()
 
     def _work_off(self) -> None:
         """Some of the waiting handshake messages; the rest in the next round (R49)."""
         backlog = self._backlog
-        for _ in range(min(len(backlog), _HANDSHAKES_AT_ONCE)):
-            message = backlog.popleft()
-            self.node.receive(
-                message.data,
-                message.endpoint,
-                message.source,
-                self.loop.now(),
-                time.time_ns(),
-                queued=len(backlog) + self.pump.handshakes_waiting,
-            )
+        count = min(len(backlog), _HANDSHAKES_AT_ONCE)
+        self.node.receive_many(
+            [backlog.popleft() for _ in range(count)],
+            self.loop.now(),
+            time.time_ns(),
+            queued=len(backlog) + self.pump.handshakes_waiting,
+        )
         self.flush()
-        if backlog:
-            self.loop.call_soon_threadsafe(self._work_off)
+        if backlog or self.pump.handshakes_waiting:
+            self._continues = True
+            self.loop.call_soon_threadsafe(self._continue)
 
     def _on_deadline(self) -> None:
         self._timer = None
-        self.node.handle_deadline(self._now(), time.time_ns())
+        with self._one_wake_up():
+            self.node.handle_deadline(self._now(), time.time_ns())
         self.flush()
+
+    @contextmanager
+    def _one_wake_up(self) -> Iterator[None]:
+        """What many peers have for the packet path wakes it once, at the end."""
+        self.pump.hold()
+        try:
+            yield
+        finally:
+            self.pump.release()
 
     def _now(self) -> int:
         """The time; when the machine slept since the last call, keys are gone (R41)."""
@@ -247,6 +259,8 @@ class Device:
         )
 
     def _report(self, event: events.Event) -> None:
+        if not log.isEnabledFor(logging.DEBUG):
+            return
         peer = event.peer
         who = peer.name or short_key(peer.public_key)
         log.debug("peer %s: %s", who, type(event).__name__)
@@ -300,6 +314,11 @@ class Device:
         return Live(
             path.endpoint, peer.last_handshake_wall, path.rx_bytes, path.tx_bytes
         )
+
+    @property
+    def live_peers(self) -> dict[bytes, Peer]:
+        """For what reads the same of ten thousand at once; not to be changed."""
+        return self.node.peers
 
     def live_endpoint(self, public_key: bytes) -> Endpoint | None:
         return self.live(public_key).endpoint

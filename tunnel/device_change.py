@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from tunnel.errors import DeviceError, NeedsRestart
 from tunnel.io.base import UdpTransport
+from tunnel.limits import isolation_of, limits_of
 from tunnel.state.model import (
     DeviceState,
     PeerState,
@@ -26,11 +27,11 @@ from tunnel.state.plan import Action, ActionKind, Plan
 from tunnel.state.targets import StateEditor
 
 if TYPE_CHECKING:
-    from tunnel._fastpath.pump import Path
+    from tunnel._fastpath.pump import Path, Transaction
     from tunnel.device import Device
     from tunnel.protocol.peer import Peer
 
-__all__ = ["DeviceChange", "listen_addresses", "path_of"]
+__all__ = ["DeviceChange", "listen_addresses", "path_of", "put_sockets"]
 
 log = logging.getLogger("tunnel.device")
 
@@ -46,6 +47,23 @@ def path_of(peer: Peer) -> Path:
     return cast("Path", peer.path)
 
 
+def put_sockets(transaction: Transaction, transport: UdpTransport) -> None:
+    """These are the sockets of the packet path from the commit on."""
+    transaction.set_sockets(
+        transport.fileno4,
+        transport.fileno6,
+        connected=transport.connected,
+        more=transport.more,
+    )
+
+
+def _only_host(peer: PeerState) -> bytes | None:
+    """The peer's address inside when it has no network, the first one of several."""
+    if any(cidr != 8 * len(address) for address, cidr in peer.allowed_ips):
+        return None
+    return peer.allowed_ips[0][0] if peer.allowed_ips else None
+
+
 class DeviceChange:
     """See `state.apply.StagedChange`."""
 
@@ -57,6 +75,7 @@ class DeviceChange:
         self._transaction = device.pump.begin()
         self._inserts: list[tuple[Prefix, bytes]] = []
         self._removed: list[bytes] = []
+        self._takes_away = False  # a peer, or something of the whole device
         self._added: dict[bytes, tuple[Path, PeerState]] = {}
         self._at_commit: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
@@ -68,6 +87,7 @@ class DeviceChange:
         if action.key is not None:
             self._stage_peer(action.key, action.before, action.after)
         else:
+            self._takes_away = True
             values = {change.field: change.after for change in action.fields}
             if "private_key" in values:
                 self._stage_private_key(values["private_key"])
@@ -102,9 +122,7 @@ class DeviceChange:
         if port not in (before.listen_port, device.listen_port) or (moved and not port):
             new = device.open_transport(port, after.fwmark, listen_addresses(after))
             self._undo.append(new.close)
-            self._transaction.set_sockets(
-                new.fileno4, new.fileno6, connected=new.connected
-            )
+            put_sockets(self._transaction, new)
             self._at_commit.append(lambda: self._adopt(new))
         elif moved:
             raise NeedsRestart("the listen address cannot change on the same port")
@@ -130,7 +148,9 @@ class DeviceChange:
     def _stage_network(self, after: DeviceState) -> None:
         """Addresses, routes and so on: commands that know their way back."""
         device, before = self._device, self._before
-        if before.interface == after.interface and before.fwmark == after.fwmark:
+        same = before.interface is after.interface
+        same = same or before.interface == after.interface
+        if same and before.fwmark == after.fwmark:
             return
         if device.network is not None:
             self._undo.append(device.network.change(before, after))
@@ -144,6 +164,23 @@ class DeviceChange:
         if handler is not None:
             self._after.append(lambda: handler(values))
 
+    def _stage_limits(self, after: DeviceState) -> None:
+        """Access, rates, numbers and isolation: nothing that ends a session."""
+        before, node = self._before, self._device.node
+        if (
+            after.settings is before.settings
+            and after.interface.addresses == before.interface.addresses
+        ):
+            return
+        limits, own = limits_of(after), isolation_of(after)
+        if limits != limits_of(before):
+            self._transaction.set_rekey_limits(
+                limits.rekey_after_time, limits.rekey_after_messages
+            )
+            self._at_commit.append(lambda: node.set_limits(limits))
+        if own != isolation_of(before):
+            self._transaction.set_isolation(own)
+
     # --- staging peers
 
     def _stage_peer(
@@ -152,23 +189,23 @@ class DeviceChange:
         """A disabled peer is only written down: on the wire it does not exist."""
         before = before if before is not None and before.enabled else None
         after = after if after is not None and after.enabled else None
-        if before is not None:
-            keep = set(after.allowed_ips) if after is not None else set()
-            for address, cidr in before.allowed_ips:
-                if (address, cidr) not in keep:
-                    self._transaction.remove_prefix(address, cidr)
-        if after is not None:
-            known = set(before.allowed_ips) if before is not None else set()
-            self._inserts += [(p, key) for p in after.allowed_ips if p not in known]
+        had = before.allowed_ips if before is not None else ()
+        has = after.allowed_ips if after is not None else ()
+        if had != has:
+            known, keep = frozenset(had), frozenset(has)
+            for address, cidr in known - keep:
+                self._transaction.remove_prefix(address, cidr)
+            self._inserts += [(prefix, key) for prefix in has if prefix not in known]
         if before is None and after is not None:
             self._add(key, after)
         elif before is not None and after is None:
             self._removed.append(key)
+            self._takes_away = True
         elif before is not None and after is not None:
             self._update(key, before, after)
 
     def _add(self, key: bytes, state: PeerState) -> None:
-        path = self._device.pump.add_peer(None)
+        path = self._device.pump.add_peer(None, _only_host(state))
         self._added[key] = path, state
         if state.endpoint is not None:
             path.set_endpoint(state.endpoint)
@@ -202,6 +239,7 @@ class DeviceChange:
         after = self._editor.result()
         self._stage_network(after)
         self._stage_sockets(after)
+        self._stage_limits(after)
         for (address, cidr), key in self._inserts:
             self._transaction.insert_prefix(address, cidr, self._path(key))
         try:
@@ -257,8 +295,10 @@ class DeviceChange:
                     owners[prefix] = action.key
 
     def finish(self) -> None:
-        """Once no batch uses the old configuration any more, what may follow."""
-        self._device.pump.settle()
+        """What may follow. When something was taken away, no batch that is under way
+        may still use it; one that only began with the routes before may end so."""
+        if self._takes_away:
+            self._device.pump.settle()
         for step in self._after:
             step()
         self._let_go()
@@ -266,7 +306,8 @@ class DeviceChange:
         if log.isEnabledFor(logging.DEBUG):
             for action in self._plan.actions:
                 who = short_key(action.key) if action.key is not None else ""
-                log.debug("%s %s: session %s", action.kind.value, who, action.session)
+                effect = action.session.value
+                log.debug("%s %s: session %s", action.kind.value, who, effect)
 
     def _let_go(self) -> None:
         """The steps refer to this change: left there, it and the whole state before

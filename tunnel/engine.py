@@ -13,6 +13,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,12 +22,14 @@ from tunnel.errors import DeviceError
 from tunnel.io.base import TunDevice
 from tunnel.io.gso_linux import limit_gso, train_limit
 from tunnel.io.link_linux import LinkEvent, LinkMonitor
+from tunnel.io.sockopt import equal_trains_work, probe_offloads
 from tunnel.io.udp import UdpSockets
 from tunnel.loop import ControlLoop
 from tunnel.protocol.node import Node
 from tunnel.protocol.types import Timing
 from tunnel.state.model import DeviceState, InterfaceState, without_peer
 from tunnel.state.plan import Plan, diff
+from tunnel.workers import count_workers
 
 __all__ = ["Engine", "system_network"]
 
@@ -65,6 +68,9 @@ class Engine:
         self._link: LinkMonitor | None = None
         self._thread: int | None = None
         self.packets: Any = None  # the user's end of a loopback tunnel
+        # in memory there is one queue and one descriptor
+        in_memory = interface.kind == "loopback"
+        self.workers = 1 if in_memory else count_workers(interface.workers)
         try:
             self.tun = tun if tun is not None else self._open_tun(interface)
             self._stack.callback(self.tun.close)
@@ -85,7 +91,7 @@ class Engine:
             return tun
         from tunnel.io.tun import open_tun
 
-        return open_tun(interface.name, mtu=interface.mtu)
+        return open_tun(interface.name, mtu=interface.mtu, queues=self.workers)
 
     def _make_device(
         self,
@@ -109,11 +115,18 @@ class Engine:
                 keepalive_timeout=times.keepalive_timeout,
                 tcp_offload=tcp_offload,
                 udp_offload=udp_offload,
+                workers=self.workers,
+                more_queues=self.tun.more_queues,
+                trains=_OFFLOADS and probe_offloads().segmentation,
+                equal_trains=equal_trains_work(os.uname().release),
             ),
             node=Node(times, random.Random(os.urandom(16)), os.urandom),
-            open_transport=_open_sockets,
+            open_transport=partial(_open_sockets, self.workers),
             interface=InterfaceState(
-                kind=interface.kind, name=self.tun.name, mtu=self.tun.mtu
+                kind=interface.kind,
+                name=self.tun.name,
+                mtu=self.tun.mtu,
+                workers=interface.workers,
             ),
             network=network,
             on_settings=on_settings,
@@ -241,8 +254,10 @@ def system_network(desired: DeviceState) -> Network | None:
     return SystemNetwork()
 
 
-def _open_sockets(port: int, fwmark: int, addresses: Sequence[bytes]) -> UdpSockets:
-    return UdpSockets.bind(port, fwmark=fwmark, addresses=addresses)
+def _open_sockets(
+    workers: int, port: int, fwmark: int, addresses: Sequence[bytes]
+) -> UdpSockets:
+    return UdpSockets.bind(port, fwmark=fwmark, addresses=addresses, workers=workers)
 
 
 def _ifindex(name: str) -> int:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "ApplyError",
@@ -63,14 +67,20 @@ class ConfigProblem:
 
 
 class ConfigError(TunnelError):
-    """A configuration that was refused as a whole, with every problem found in it."""
+    """A configuration that was refused as a whole, with every problem found in it.
 
-    def __init__(self, source: str, problems: list[ConfigProblem]) -> None:
+    `files` are those that were read, or looked for: mending one of them may help.
+    """
+
+    def __init__(
+        self, source: str, problems: list[ConfigProblem], files: tuple[Path, ...] = ()
+    ) -> None:
         count = len(problems)
         head = f"{source}: {count} problem{'s' if count != 1 else ''}"
         super().__init__("\n".join([head, *(f"  {p}" for p in problems)]))
         self.source = source
         self.problems = problems
+        self.files = files
 
 
 class ApplyError(TunnelError):
@@ -145,3 +155,6 @@ class DropReason(IntEnum):
     RX_SOURCE = 24
     RX_ECN = 25
     RX_TUN = 26
+    TX_ISOLATED = 27
+    TX_LANE_FULL = 28
+    RX_LANE_FULL = 29

@@ -49,7 +49,7 @@ class Follower:
     ) -> None:
         self._loop = loop
         self._helper = helper
-        self._source = Source(path, config.facts.files, running)
+        self._source = Source(path, config.facts.files, running, config)
         self._seen = seen
         self._changed = changed
         self._doubted: bytes | None = None  # wrong, but perhaps half written
@@ -77,6 +77,11 @@ class Follower:
         self._seen = digest
         self._source.files = config.facts.files
         self._watch_files()
+
+    @property
+    def seen(self) -> bytes | None:
+        """The digest of the content that was read last. Any thread."""
+        return self._seen
 
     def _watch_files(self) -> None:
         if self._watcher is not None:

@@ -128,9 +128,11 @@ class ControlLoop:
     def _register(
         self, fd: int, table: dict[int, Callback], callback: Callback
     ) -> None:
-        known = fd in self._readers or fd in self._writers
+        before = self._mask(fd)
         table[fd] = callback
-        (self._epoll.modify if known else self._epoll.register)(fd, self._mask(fd))
+        mask = self._mask(fd)
+        if mask != before:
+            (self._epoll.modify if before else self._epoll.register)(fd, mask)
 
     def _unregister(self, fd: int, table: dict[int, Callback]) -> None:
         if table.pop(fd, None) is None or self._closed:
@@ -177,10 +179,15 @@ class ControlLoop:
         for timer in due:  # what they add waits for the next round
             timer.run()
 
-    def _arm(self) -> None:
+    def next_timer(self) -> int | None:
+        """When a callback is due next; None: nothing wakes the loop but descriptors."""
         while self._heap and self._heap[0].cancelled:
             heapq.heappop(self._heap)
-        self._timer.arm(max(self._heap[0].when, 1) if self._heap else 0)
+        return self._heap[0].when if self._heap else None
+
+    def _arm(self) -> None:
+        when = self.next_timer()
+        self._timer.arm(0 if when is None else max(when, 1))
 
     # --- other threads
 

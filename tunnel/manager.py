@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from tunnel.changes import Changes
 from tunnel.config.reload import Attempt
 from tunnel.config.save import save
 from tunnel.config.schema import Config
@@ -35,7 +36,7 @@ from tunnel.prepare import (
     prepare_file,
     unsaved,
 )
-from tunnel.reloads import ReloadEvent, ReloadHistory
+from tunnel.reloads import ReloadEvent
 from tunnel.report import device_json, peers_json
 from tunnel.state.merge import merge
 from tunnel.state.model import DeviceState
@@ -48,7 +49,7 @@ log = logging.getLogger("tunnel.manager")
 T = TypeVar("T")
 
 
-class Manager:
+class Manager(Changes):
     """Stands between the doors and one engine. `path` is the configuration file, or
     None when there is none; `config` is what was read from it, `digest` says of which
     content (see `config.reload.Source`)."""
@@ -61,10 +62,9 @@ class Manager:
         config: Config,
         digest: bytes | None = None,
     ) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.path = path.absolute() if path is not None else None
         self.config = config
-        self.history = ReloadHistory()
         self._helper = Helper(engine.loop)
         self._follower: Follower | None = None
         if self.path is not None:
@@ -185,7 +185,8 @@ class Manager:
             raise self._failed(error, source, started) from error
         if confirm_within is not None:
             text = prepared.text if prepared is not None else None
-            self._unconfirmed.put(Waiting(plan, before, text), confirm_within)
+            if text is not None or not plan.empty:  # else there is nothing to confirm
+                self._unconfirmed.put(Waiting(plan, before, text), confirm_within)
         return event
 
     def _prepared(
@@ -240,7 +241,10 @@ class Manager:
     ) -> PreparedEdits:
         """In any thread; `wait` for so many seconds while another change is saved."""
         state = self.engine.device.observe()  # immutable, replaced as a whole
-        return prepare_edits(edits, state, self.config, self.path, save=save, wait=wait)
+        seen = self._follower.seen if self._follower is not None else None
+        return prepare_edits(
+            edits, state, self.config, self.path, save=save, wait=wait, seen=seen
+        )
 
     def _plan_edits(self, prepared: PreparedEdits) -> Plan:
         device = self.engine.device
@@ -306,6 +310,8 @@ class Manager:
             self._follower.read(was_read)
         elif then is not None:
             then(TunnelError("this tunnel has no configuration file"))
+        else:
+            log.warning("%s: this tunnel has no configuration file to read", source)
 
     def _file_changed(self, attempt: Attempt) -> None:
         try:
@@ -373,14 +379,6 @@ class Manager:
         return back
 
     # --- the record
-
-    def _succeeded(self, plan: Plan, source: str, started: float) -> ReloadEvent:
-        generation = self.engine.device.generation
-        return self.history.applied(plan, source, started, generation)
-
-    def _failed(self, error: Exception, source: str, started: float) -> TunnelError:
-        generation = self.engine.device.generation
-        return self.history.refused(error, source, started, generation)
 
     def uapi_applied(self, plan: Plan, error: Exception | None) -> None:
         """For the UAPI: a `set` has been applied, or refused with `error`."""

@@ -17,8 +17,10 @@ from typing import Any, Final, Literal
 from tunnel.config import json_text
 from tunnel.config.checks import understand
 from tunnel.config.desired import desired_state
+from tunnel.config.documents import Document
 from tunnel.config.fragments import fragment_paths
 from tunnel.config.identity import encode_key
+from tunnel.config.peer_lines import add_line, edit_line, is_lines
 from tunnel.config.problems import Found
 from tunnel.config.schema import AccessConfig, Config, PeerConfig, PeersFile
 from tunnel.config.secrets import Surroundings
@@ -215,7 +217,8 @@ def _parsed(entry: Mapping[str, Any], config: Config, base: Path) -> PeerState:
             }
         )
         where = Surroundings(base, os.environ)
-        alone._facts = understand(alone, found, [(found, (), peer)], where)
+        document = Document(found, [peer], single=True)
+        alone._facts = understand(alone, [document], where)
     if found or peer is None:
         raise ConfigError("peer", found.problems())
     (state,) = desired_state(alone).peers.values()
@@ -284,8 +287,10 @@ def _peers_array(text: str) -> json_text.Container | None:
 
 def _write_known(edit: Understood, before: PeerState, text: str) -> str | None:
     """The text with the entry of that peer changed; None when it is not there."""
-    array = _peers_array(text)
     key = encode_key(before.public_key)
+    if is_lines(text):
+        return edit_line(text, key, _members(edit, {}) if edit.after else None)
+    array = _peers_array(text)
     for item in array.items if array is not None else ():
         entry = item.value
         named = entry.get("name") == before.name != "" and not entry.get("publicKey")
@@ -315,6 +320,8 @@ def _members(edit: Understood, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_entry(text: str, entry: dict[str, Any]) -> str:
+    if is_lines(text):
+        return add_line(text, entry)
     array = _peers_array(text)
     if array is not None:
         return json_text.append(text, array, entry)

@@ -90,7 +90,7 @@ def unsaved(path: Path, error: OSError) -> TunnelError:
 
 def prepare_file(path: Path | None, config: Config) -> Prepared:
     """The tunnel's own file as it is now; `config` is what was in it before."""
-    attempt = Source(own_path(path), config.facts.files).attempt()
+    attempt = Source(own_path(path), config.facts.files, like=config).attempt()
     if attempt.error is not None:
         raise attempt.error
     assert attempt.desired is not None
@@ -98,21 +98,32 @@ def prepare_file(path: Path | None, config: Config) -> Prepared:
 
 
 def prepare_text(
-    text: bytes, source: str, base: Path, *, create: bool = False
+    text: bytes,
+    source: str,
+    base: Path,
+    *,
+    create: bool = False,
+    like: Config | None = None,
 ) -> Prepared:
     """A configuration in a text; see `parse_config`."""
-    config = parse_config(text, source, base=base, create=create)
+    config = parse_config(text, source, base=base, create=create, like=like)
     return Prepared(desired_state(config), config)
 
 
 def prepare_save(
-    text: bytes, source: str, path: Path, *, later: bool = False, wait: float = 5
+    text: bytes,
+    source: str,
+    path: Path,
+    *,
+    later: bool = False,
+    wait: float = 5,
+    like: Config | None = None,
 ) -> Prepared:
     """A configuration that is to become the content of the file `path`, and so must
     be right there. With `later` it is saved when the change is confirmed."""
     saving = None if later else Saving(path, wait=wait)
     try:
-        config = parse_config(text, source, base=path.parent)
+        config = parse_config(text, source, base=path.parent, like=like)
         desired = desired_state(config)
         digest = None
         if saving is not None:
@@ -146,20 +157,24 @@ def prepare_edits(
     *,
     save: bool = False,
     wait: float = 5,
+    seen: bytes | None = None,
 ) -> PreparedEdits:
-    """Edits of the peers of `state`, the one that is in force under `config`."""
+    """Edits of the peers of `state`, the one that is in force under `config`. `seen`
+    is the digest of the content that was taken over last: when the file holds another
+    one, it stays to be taken over, with the edits in it."""
     base = path.parent if path else Path.cwd()
     if not save:
         return PreparedEdits(tuple(understand_edits(edits, state, config, base)))
     path = own_path(path)
     saving = Saving(path, wait=wait)
     try:
+        news = seen not in (None, Source(path, config.facts.files).digest())
         raw = path.read_bytes()
-        config = parse_config(raw, str(path), base=base)
+        config = parse_config(raw, str(path), base=base, like=config)
         understood = understand_edits(edits, state, config, base)
         texts = edited_texts(understood, path, config, raw)
         main = texts.get(path, raw)
-        config = parse_config(main, str(path), base=base, overlay=texts)
+        config = parse_config(main, str(path), base=base, overlay=texts, like=config)
         digest = Source(path, config.facts.files).digest(texts)
         saving.prepare(texts)
     except BaseException as error:
@@ -167,4 +182,4 @@ def prepare_edits(
         if isinstance(error, OSError):
             raise unsaved(path, error) from error
         raise
-    return PreparedEdits(tuple(understood), config, saving, digest)
+    return PreparedEdits(tuple(understood), config, saving, None if news else digest)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tunnel.errors import ApplyError, TunnelError
-from tunnel.state.model import short_key
 from tunnel.state.plan import ActionKind, Plan, SessionEffect
+from tunnel.state.render import key_text
 
 __all__ = ["ReloadEvent", "ReloadHistory", "changes_of", "counts_of", "peers_of"]
 
@@ -19,6 +19,7 @@ log = logging.getLogger("tunnel.manager")
 
 KEEP: Final = 100
 PEERS_SHOWN: Final = 50  # of one event
+_MANY: Final = frozenset({"api", "uapi"})  # doors of programs: not a line for each
 
 _NAMES: Final = {
     "access.allow": "access",
@@ -44,9 +45,10 @@ class ReloadEvent:
     """One change, or an attempt of one.
 
     `timestamp` is Unix time; `source` is the door: "file", "sighup", "control",
-    "http", "uapi", "rollback", "unconfirmed" (taken back). `changes` are kinds of
-    things ("peers", "log_level", "listen_port", ...), none when there was nothing to
-    do. `peers` holds the first of those touched, `counts` all of them by action.
+    "http", "uapi", "api" (a Python program), "rollback", "unconfirmed" (taken back).
+    `changes` are kinds of things ("peers", "log_level", "listen_port", ...), none when
+    there was nothing to do. `peers` holds the first of those touched, `counts` all of
+    them by action.
     """
 
     timestamp: float
@@ -124,7 +126,7 @@ class ReloadHistory:
         event = ReloadEvent.of(plan, source, time.time(), duration, generation)
         self.add(event)
         self.sessions.update(a.session for a in plan.actions if a.key is not None)
-        level = logging.DEBUG if source == "uapi" else logging.INFO
+        level = logging.DEBUG if source in _MANY else logging.INFO
         what = ", ".join(event.changes) or "nothing to change"
         log.log(level, "%s: %s, %.1f ms", source, what, duration)
         return event
@@ -190,7 +192,7 @@ def peers_of(plan: Plan) -> list[dict[str, str]]:
     return [
         {
             "name": action.name,
-            "public_key": short_key(action.key or b""),
+            "public_key": key_text(action.key or b""),
             "action": action.kind.value,
             "session": action.session.value,
         }

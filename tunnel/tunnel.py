@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from tunnel.changes import Changes
 from tunnel.engine import Engine, system_network
 from tunnel.errors import DeviceError
 from tunnel.state.apply import Target
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tunnel.config.schema import Config
     from tunnel.io.memory import TunUser
     from tunnel.protocol.types import Timing
+    from tunnel.reloads import ReloadEvent
     from tunnel.status import DeviceStatus
 
 __all__ = ["Packets", "Tunnel", "apply", "plan"]
@@ -74,6 +76,7 @@ class Tunnel:
         self._desired = _state_of(config)
         self._timing = timing
         self._engine: Engine | None = None
+        self._changes: Changes | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Future[None] | None = None
         self._packets: Packets | None = None
@@ -118,6 +121,7 @@ class Tunnel:
             return
         try:
             engine.start(self._desired)
+            self._changes = Changes(engine)
             started.done(engine)
             engine.run()
         except BaseException as error:  # noqa: BLE001 - the caller's, not this thread's
@@ -173,16 +177,20 @@ class Tunnel:
         """Applies a plan, or what is missing to a configuration; returns the plan."""
         if isinstance(change, Plan):
             made = change
-            await self.call(lambda engine: engine.apply(made))
-            return made
+            return await self.call(lambda _: self._applied(made))
         desired = _state_of(change)
+        return await self.call(lambda engine: self._applied(engine.plan(desired)))
 
-        def plan_and_apply(engine: Engine) -> Plan:
-            missing = engine.plan(desired)
-            engine.apply(missing)
-            return missing
+    def _applied(self, plan: Plan) -> Plan:
+        """In the control thread, through the same record as every other door."""
+        assert self._changes is not None
+        self._changes.apply_plan(plan, source="api")
+        return plan
 
-        return await self.call(plan_and_apply)
+    async def history(self) -> tuple[ReloadEvent, ...]:
+        """The last changes and attempts of one, the oldest first."""
+        changes = self._changes
+        return await self.call(lambda _: tuple(changes.history if changes else ()))
 
     @property
     def packets(self) -> Packets:

@@ -28,6 +28,9 @@ extern const struct aead_kernel aead_scalar;
 #if defined(__x86_64__)
 extern const struct aead_kernel aead_avx2, aead_avx512;
 #define AEAD_KERNELS &aead_avx512, &aead_avx2, &aead_scalar /* best first */
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+extern const struct aead_kernel aead_neon;
+#define AEAD_KERNELS &aead_neon, &aead_scalar
 #else
 #define AEAD_KERNELS &aead_scalar
 #endif

@@ -6,7 +6,7 @@
  *     vector               the type of a register
  *     short_copy           memcpy of less than BLOCK bytes
  *     clear_registers      zeroes the vector registers
- *     chacha_xor_lanes     ChaCha20 of all lanes
+ *     chacha_xor_lanes     ChaCha20 of the lanes, chacha_width of them
  *     poly1305_tags        Poly1305 of up to TEXTS ciphertexts, with a
  *                          struct poly1305_scratch to work in
  *
@@ -41,12 +41,12 @@ ISA __attribute__((noinline)) static void add_tags(struct work *w,
                                                    const struct aead_op *ops, size_t n,
                                                    const uint8_t (*key)[BLOCK])
 {
-    struct text text[TEXTS] = {{0}};
+    struct text text[TEXTS];
     uint8_t tag[TEXTS][TAG];
 
     for (size_t i = 0; i < n; i++)
         text[i] = (struct text){ops[i].dst, ops[i].len};
-    poly1305_tags(&w->poly, key, text, n, tag);
+    turn_used(w, poly1305_tags(&w->poly, key, text, n, tag));
     for (size_t i = 0; i < n; i++)
         memcpy(ops[i].dst + ops[i].len, tag[i], TAG);
 }
@@ -85,19 +85,21 @@ ISA static size_t open_group_size(const struct aead_op *ops, size_t n)
     return count < n && count > TEXTS ? count - count % TEXTS : count;
 }
 
-/* One-time keys, and keystream ahead in lanes that would be idle: ahead[i] blocks. */
-ISA static void add_keys(struct work *w, const struct aead_op *ops, size_t n,
-                         size_t *ahead)
+/* Computes one-time keys, and keystream ahead in lanes that would be idle: ahead[i]
+ * blocks. */
+ISA static void make_keys(struct work *w, const struct aead_op *ops, size_t n,
+                          size_t *ahead)
 {
     size_t used = 0;
 
-    for (size_t i = 0; i < n; i++)
-        add_keystream(w, &ops[i], 0, 1, w->key[i]);
     for (size_t i = 0; i < n; i++) {
-        const size_t idle = w->lanes.used > 0 ? LANES - w->lanes.used : 0;
-        const size_t wanted = text_blocks(&ops[i]);
+        add_key(w, &ops[i], w->key[i]);
+        ahead[i] = 0;
+    }
+    for (size_t i = 0; i < n && w->lanes.used > 0; i++) {
+        const size_t idle = LANES - w->lanes.used, wanted = text_blocks(&ops[i]);
         ahead[i] = wanted < idle ? wanted : idle;
-        add_keystream(w, &ops[i], 1, ahead[i], w->ahead[used]);
+        add_keystream(w, &ops[i], ahead[i], w->ahead[used]);
         used += ahead[i];
     }
     if (w->ahead_most < used)
@@ -105,20 +107,28 @@ ISA static void add_keys(struct work *w, const struct aead_op *ops, size_t n,
     flush(w);
 }
 
+/* 1 when the tags are equal, else 0, in the same time. */
+static inline uint32_t tag_equal(const uint8_t a[TAG], const uint8_t b[TAG])
+{
+    const uint64_t difference =
+        (load64(a) ^ load64(b)) | (load64(a + 8) ^ load64(b + 8));
+    return (uint32_t)(~(difference | (0 - difference)) >> 63);
+}
+
 /* Sets ok of up to TEXTS packets; returns how many are good. */
 ISA __attribute__((noinline)) static size_t check_tags(struct work *w,
                                                        struct aead_op *ops, size_t n,
                                                        const uint8_t (*key)[BLOCK])
 {
-    struct text text[TEXTS] = {{0}};
+    struct text text[TEXTS];
     uint8_t tag[TEXTS][TAG];
     size_t good = 0;
 
     for (size_t i = 0; i < n; i++)
         text[i] = (struct text){ops[i].src, ops[i].len};
-    poly1305_tags(&w->poly, key, text, n, tag);
+    turn_used(w, poly1305_tags(&w->poly, key, text, n, tag));
     for (size_t i = 0; i < n; i++) {
-        ops[i].ok = secret_equal(tag[i], ops[i].src + ops[i].len, TAG);
+        ops[i].ok = tag_equal(tag[i], ops[i].src + ops[i].len);
         secret_declassify(&ops[i].ok, sizeof ops[i].ok);
         good += ops[i].ok;
     }
@@ -152,12 +162,13 @@ ISA static size_t open_group(struct work *w, struct aead_op *ops, size_t n)
 {
     size_t ahead[OPEN_PACKETS], used = 0, good = 0;
 
-    add_keys(w, ops, n, ahead);
+    make_keys(w, ops, n, ahead);
     for (size_t i = 0; i < n; i += TEXTS)
         good += check_tags(w, ops + i, n - i < TEXTS ? n - i : TEXTS, w->key + i);
     for (size_t i = 0; i < n; i++) {
         if (ops[i].ok) {
-            use_ahead(&ops[i], w->ahead + used, ahead[i]);
+            if (ahead[i] > 0)
+                use_ahead(&ops[i], w->ahead + used, ahead[i]);
             add_text(w, &ops[i], ahead[i]);
         } else if (ops[i].dst != ops[i].src) {
             memset(ops[i].dst, 0, ops[i].len);

@@ -139,9 +139,16 @@ ISA static inline void xor_8(__m256i x[16], const uint32_t words[12],
     }
 }
 
-/* dst = src ^ keystream for every lane; the rows are left for the caller to wipe. */
-ISA static inline void chacha_xor_lanes(const uint32_t words[12],
-                                        const struct lanes *l, __m256i rows[32])
+/* How many lanes are computed when so many are used. */
+static inline size_t chacha_width(size_t used)
+{
+    return used <= 8 ? 8 : 16;
+}
+
+/* dst = src ^ keystream for chacha_width(used) lanes.  Returns how many bytes of the
+ * rows it used, which are left for the caller to wipe. */
+ISA static inline size_t chacha_xor_lanes(const uint32_t words[12],
+                                          const struct lanes *l, __m256i rows[32])
 {
     input_of_8(rows, words, l, 0);
     input_of_8(rows + 16, words, l, 8);
@@ -149,6 +156,7 @@ ISA static inline void chacha_xor_lanes(const uint32_t words[12],
     xor_8(rows, words, l, 0);
     if (l->used > 8)
         xor_8(rows + 16, words, l, 8);
+    return 32 * sizeof *rows;
 }
 
 #endif

@@ -12,6 +12,7 @@
 
 #include <immintrin.h>
 
+#include "chacha_few_avx512.h"
 #include "lanes.h"
 
 /* ---- the text of the rounds */
@@ -198,18 +199,30 @@ ISA static inline void xor_16(const __m512i rows[16], const struct lanes *l,
     }
 }
 
-/* dst = src ^ keystream for every lane; the rows are left for the caller to wipe. */
-ISA static inline void chacha_xor_lanes(const uint32_t words[12],
-                                        const struct lanes *l, __m512i rows[32])
+/* How many lanes are computed when so many are used. */
+static inline size_t chacha_width(size_t used)
 {
-    if (l->used > 16) {
-        rows_of_32(words, l, rows);
-        xor_16(rows, l, 0);
-        xor_16(rows + 16, l, 16);
-    } else {
+    return used <= 4 ? 4 : used <= FEW_LANES ? FEW_LANES : used <= 16 ? 16 : 32;
+}
+
+/* dst = src ^ keystream for chacha_width(used) lanes.  Returns how many bytes of the
+ * rows it used, which are left for the caller to wipe. */
+ISA static inline size_t chacha_xor_lanes(const uint32_t words[12],
+                                          const struct lanes *l, __m512i rows[32])
+{
+    if (l->used <= FEW_LANES) {
+        chacha_xor_few(words, l);
+        return 0;
+    }
+    if (l->used <= 16) {
         rows_of_16(words, l, rows);
         xor_16(rows, l, 0);
+        return 16 * sizeof *rows;
     }
+    rows_of_32(words, l, rows);
+    xor_16(rows, l, 0);
+    xor_16(rows + 16, l, 16);
+    return 32 * sizeof *rows;
 }
 
 #endif

@@ -60,6 +60,18 @@ ISA static inline void wipe_blocks(void *p, size_t n)
     __asm__ volatile("" : : "r"(p) : "memory");
 }
 
+/* Takes the first block of r; a lane must be free. */
+static inline void lanes_take_one(struct lanes *l, const struct run *r)
+{
+    const size_t at = l->used++;
+
+    l->block[at] = r->block;
+    l->low[at] = (uint32_t)r->counter;
+    l->high[at] = (uint32_t)(r->counter >> 32);
+    l->src[at] = r->src;
+    l->dst[at] = r->dst;
+}
+
 /* Takes as many blocks of r as there are free lanes. */
 ISA static inline void lanes_take(struct lanes *l, struct run *r)
 {

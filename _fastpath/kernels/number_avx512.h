@@ -58,6 +58,12 @@ ISA static inline void multiply_add(struct products *p, const struct number *a,
         multiply_add_limb(p, i, a->x[i], r);
 }
 
+ISA static inline struct number no_number(void)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    return (struct number){{zero, zero, zero}};
+}
+
 ISA static inline struct products no_products(void)
 {
     const __m512i zero = _mm512_setzero_si512();

@@ -104,7 +104,4 @@ static inline void poly1305_final(struct poly1305 *p, uint8_t tag[16])
     store64(tag + 8, (h1 >> 20 | h2 << 24) + p->s[1] + (uint64_t)(low >> 64));
 }
 
-#undef MASK44
-#undef MASK42
-
 #endif

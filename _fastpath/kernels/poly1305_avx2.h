@@ -44,12 +44,6 @@ struct poly1305_scratch {
     struct factor r4, r8, end;
 } __attribute__((aligned(64)));
 
-/* How many bytes of it hold secrets after n texts at a time. */
-static inline size_t poly1305_secret_bytes(size_t n)
-{
-    return n > 0 ? sizeof(struct poly1305_scratch) : 0;
-}
-
 /* ---- arithmetic in lanes */
 
 /* sum[j] += limb * x[j]; held here, because compilers that sort many of these anew run
@@ -255,19 +249,25 @@ ISA static inline void text_sum(struct poly1305_scratch *s, const struct text *t
     add_lanes(s->one.h, &h);
 }
 
-ISA static void poly1305_tags(struct poly1305_scratch *s, const uint8_t (*keys)[64],
-                              const struct text *texts, size_t n, uint8_t (*tags)[16])
+/* Returns how many bytes of the scratch it used, which the caller wipes. */
+ISA static size_t poly1305_tags(struct poly1305_scratch *s, const uint8_t (*keys)[64],
+                                const struct text *texts, size_t n,
+                                uint8_t (*tags)[16])
 {
+    size_t used = 0;
+
     for (size_t i = 0; i < n; i++) {
         if (text_blocks16(texts[i].length) <= SCALAR_BLOCKS) {
             scalar_tag(keys[i], &texts[i], tags[i]);
             continue;
         }
+        used = sizeof *s;
         poly1305_init(&s->one, keys[i]);
         prepare_powers(s);
         text_sum(s, &texts[i]);
         poly1305_final(&s->one, tags[i]);
     }
+    return used;
 }
 
 #endif

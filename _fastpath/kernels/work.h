@@ -26,6 +26,7 @@ struct work {
     uint8_t key[RING][BLOCK] __attribute__((aligned(64)));
     uint8_t ahead[LANES][BLOCK]; /* keystream of unverified packets */
     size_t ahead_most;
+    size_t turn_most; /* bytes of what follows that were used */
     union { /* of ChaCha20 and of Poly1305, which take turns */
         vector rows[16 * LANES * 4 / sizeof(vector)];
         struct poly1305_scratch poly;
@@ -48,6 +49,13 @@ ISA static void work_init(struct work *w, const uint8_t key[32])
     w->lanes.shorts_most = 0;
     w->passes = 0;
     w->ahead_most = 0;
+    w->turn_most = 0;
+}
+
+ISA static inline void turn_used(struct work *w, size_t bytes)
+{
+    if (w->turn_most < bytes)
+        w->turn_most = bytes;
 }
 
 /* As secret_burn_stack(), for frames full of vectors: at most 2.2 KB with gcc -O3. */
@@ -60,10 +68,8 @@ ISA __attribute__((noinline)) static void burn_stack(void)
 /* Wipes what n packets have used. */
 ISA static void work_wipe(struct work *w, size_t n)
 {
-    const size_t poly = poly1305_secret_bytes(n), rows = sizeof w->rows;
-
     wipe_blocks(w->words, 2 * BLOCK); /* and nowhere */
-    wipe_blocks(w->rows, poly > rows ? poly : rows); /* and poly */
+    wipe_blocks(w->rows, w->turn_most); /* and poly */
     wipe_blocks(w->lanes.copy, w->lanes.shorts_most * BLOCK);
     wipe_blocks(w->key, (n < RING ? n : RING) * BLOCK);
     wipe_blocks(w->ahead, w->ahead_most * BLOCK);
@@ -79,13 +85,20 @@ ISA __attribute__((noinline)) static void flush(struct work *w)
 
     if (l->used == 0)
         return;
-    for (size_t i = l->used; i < LANES; i++) {
+    for (size_t i = l->used; i < chacha_width(l->used); i++) {
         l->src[i] = address(zeros);
         l->dst[i] = address(w->nowhere);
     }
-    chacha_xor_lanes(w->words, l, w->rows);
+    turn_used(w, chacha_xor_lanes(w->words, l, w->rows));
     lanes_release(l);
     w->passes++;
+}
+
+ISA static inline void add_block(struct work *w, struct run r)
+{
+    lanes_take_one(&w->lanes, &r);
+    if (w->lanes.used == LANES)
+        flush(w);
 }
 
 ISA static inline void add_run(struct work *w, struct run r)
@@ -97,12 +110,19 @@ ISA static inline void add_run(struct work *w, struct run r)
     }
 }
 
-/* Blocks first, first + 1, ... of the packet's keystream, to dst. */
+/* The first `count` blocks of the keystream for the packet's text, to dst. */
 ISA static inline void add_keystream(struct work *w, const struct aead_op *op,
-                                     uint32_t first, size_t count, uint8_t *dst)
+                                     size_t count, uint8_t *dst)
 {
-    add_run(w, (struct run){.counter = op->nonce, .block = first, .count = count,
+    add_run(w, (struct run){.counter = op->nonce, .block = 1, .count = count,
                             .src = address(zeros), .dst = address(dst)});
+}
+
+/* The packet's one-time key, block 0, to dst. */
+ISA static inline void add_key(struct work *w, const struct aead_op *op, uint8_t *dst)
+{
+    add_block(w, (struct run){
+                     .counter = op->nonce, .src = address(zeros), .dst = address(dst)});
 }
 
 /* The last block of the packet, if it is shorter than the others. */
@@ -113,8 +133,8 @@ ISA static inline void add_short(struct work *w, const struct aead_op *op)
     if (rest > 0) {
         const uint64_t copy = address(lanes_borrow(&w->lanes, op->dst + whole * BLOCK,
                                                    op->src + whole * BLOCK, rest));
-        add_run(w, (struct run){.counter = op->nonce, .block = (uint32_t)whole + 1,
-                                .count = 1, .src = copy, .dst = copy});
+        add_block(w, (struct run){.counter = op->nonce, .block = (uint32_t)whole + 1,
+                                  .src = copy, .dst = copy});
     }
 }
 
@@ -122,14 +142,18 @@ ISA static inline void add_short(struct work *w, const struct aead_op *op)
 ISA static inline void add_text(struct work *w, const struct aead_op *op, size_t done)
 {
     const size_t whole = op->len / BLOCK;
+    const struct run r = {.counter = op->nonce, .block = (uint32_t)done + 1,
+                          .count = whole - done,
+                          .src = address(op->src) + done * BLOCK,
+                          .moving = UINT64_MAX,
+                          .dst = address(op->dst) + done * BLOCK};
 
     if (done > whole)
         return;
-    add_run(w, (struct run){.counter = op->nonce, .block = (uint32_t)done + 1,
-                            .count = whole - done,
-                            .src = address(op->src) + done * BLOCK,
-                            .moving = UINT64_MAX,
-                            .dst = address(op->dst) + done * BLOCK});
+    if (r.count == 1)
+        add_block(w, r);
+    else
+        add_run(w, r);
     add_short(w, op);
 }
 
@@ -137,19 +161,8 @@ ISA static inline void add_text(struct work *w, const struct aead_op *op, size_t
 ISA static inline void add_packet(struct work *w, const struct aead_op *op,
                                   uint8_t *key)
 {
-    struct lanes *l = &w->lanes;
-    const size_t lane = l->used;
-    struct run r = {.counter = op->nonce, .block = 0, .count = 1 + op->len / BLOCK,
-                    .src = address(op->src) - BLOCK, .moving = UINT64_MAX,
-                    .dst = address(op->dst) - BLOCK};
-
-    lanes_take(l, &r);
-    l->src[lane] = address(zeros);
-    l->dst[lane] = address(key);
-    if (l->used == LANES)
-        flush(w);
-    add_run(w, r);
-    add_short(w, op);
+    add_key(w, op, key);
+    add_text(w, op, 0);
 }
 
 #endif

@@ -107,7 +107,8 @@ class Seen:
 
     def __init__(self, count: int) -> None:
         self.arrived = bytearray(count)
-        self.duplicated = self.misrouted = 0
+        self.duplicated = self.misrouted = self.reordered = 0
+        self.last = -1
         self.latencies: Counter[int] = Counter()
 
     def report(self) -> dict[str, Any]:
@@ -115,6 +116,7 @@ class Seen:
             "received": sum(self.arrived),
             "duplicated": self.duplicated,
             "misrouted": self.misrouted,
+            "reordered": self.reordered,
             "latency_us": dict(sorted(self.latencies.items())),
         }
 
@@ -151,6 +153,8 @@ class Incoming:
         seen = self.flows[flow]
         if node != self.node or source != _packed(address):
             seen.misrouted += 1
+        seen.reordered += number < seen.last
+        seen.last = number
         if seen.arrived[number]:
             seen.duplicated += 1
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lab.engines import Engine, EngineKind, Identity, PeerConfig, new_preshared_key
 from lab.network import Lab, Namespace
+from lab.process import wait_until
 from lab.traffic import FlowReport, Receiver, Sender
 
 __all__ = ["End", "Exchange", "Pair", "tunnel_pair"]
@@ -41,6 +42,12 @@ class End:
         """Keys and peers, then addresses: what must follow each start of an engine."""
         self.engine.setconf(self.identity, self.peers, listen_port=PORT)
         self.engine.addresses(f"{self.ipv4}/24", f"{self.ipv6}/64", mtu=self.mtu)
+        # an engine hears a moment later that the interface is up, and binds then; what
+        # the other end sends before that is lost, and the next attempt 5 s away
+        wait_until("the port", self._bound, timeout=10, interval=0.005)
+
+    def _bound(self) -> bool:
+        return f":{PORT:04X} " in self.host.run("cat", "/proc/net/udp").stdout
 
 
 @dataclass(slots=True)

@@ -58,13 +58,16 @@ def percentile(samples: Iterable[float], percent: float) -> float:
 
 
 def save(name: str, report: dict[str, Any], directory: Path = RESULTS) -> Path:
-    """Writes NAME-DATE-COMMIT.json; `report` has an `environment`."""
+    """Writes NAME-DATE-COMMIT.json; `report` has an `environment`.
+
+    Where the checkout lies is nobody's business: texts call it ".".
+    """
     where = report["environment"]
     date = where["date"].replace(":", "").replace("-", "").partition("+")[0]
     commit = (where["commit"] or "uncommitted")[:12]
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}-{date}Z-{commit}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    path.write_text(json.dumps(report, indent=2).replace(str(ROOT), ".") + "\n")
     return path
 
 

@@ -51,6 +51,7 @@ class StreamReport:
     duplicated: int
     misrouted: int
     latency_us: Counter[int]
+    reordered: int = 0  # came after one that was sent later
 
     @property
     def lost(self) -> int:
@@ -67,6 +68,7 @@ class StreamReport:
             total.received += report.received
             total.duplicated += report.duplicated
             total.misrouted += report.misrouted
+            total.reordered += report.reordered
             total.latency_us.update(report.latency_us)
         return total
 
@@ -148,6 +150,7 @@ class Streams:
                 flow["duplicated"],
                 flow["misrouted"],
                 Counter({int(us): n for us, n in flow["latency_us"].items()}),
+                flow["reordered"],
             )
             for _, flow in sorted(seen["flows"].items(), key=lambda item: int(item[0]))
         ]

@@ -4,6 +4,9 @@ Mixes of random prefixes: `ipv4` lengths 16..32 evenly; `hosts6` /128 within one
 `routes6` lengths 32..128 evenly within 2001::/16. Every address looked up is inside a
 random prefix of the table (131,072 addresses, more than the caches remember).
 `extra_info` has the figures of one look-up; `dependent` waits for the one before.
+
+Source checks are those of the packet pump for a batch of one peer's packets: all from
+one address, or from as many as there are packets.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from tunnel._fastpath.allowedips import AllowedIPs
 
 ADDRESSES = 1 << 17
+BATCH = 64
 SIZES = [10, 1_000, 100_000, 1_000_000]
 MIXES = ["ipv4", "hosts6", "routes6"]
 
@@ -65,6 +69,25 @@ def test_lookup(benchmark: BenchmarkFixture, mix: str, size: int) -> None:
     benchmark.extra_info["dependent_ns"] = round(min(chain), 1)
     benchmark.extra_info["bytes_per_prefix"] = round(table.memory / len(table), 1)
     benchmark(table.bench_lookup, addresses, 1, width=width)
+
+
+@pytest.mark.parametrize("senders", [1, BATCH])
+@pytest.mark.parametrize("mix", MIXES)
+def test_source_check(benchmark: BenchmarkFixture, mix: str, senders: int) -> None:
+    """Of a packet, in batches of BATCH; 100,000 prefixes."""
+    benchmark.group = f"source check {mix}, {senders} senders in {BATCH} packets"
+    benchmark.extra_info["calls"] = ADDRESSES
+    table, _, addresses = filled(mix, 100_000)
+    width = 4 if mix == "ipv4" else 16
+    step = BATCH * width
+    if senders == 1:
+        addresses = b"".join(
+            addresses[at : at + width] * BATCH for at in range(0, len(addresses), step)
+        )
+    check = table.snapshot().bench_sources
+    times = [check(addresses, BATCH, width=width) for _ in range(10)]
+    benchmark.extra_info["ns"] = round(min(times), 2)
+    benchmark(check, addresses, BATCH, width=width)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import sys
@@ -43,6 +42,8 @@ __all__ = ["Churn", "End", "Outcome", "churn"]
 LOCALHOST = bytes([127, 0, 0, 1])
 LONGEST_NS = 1_500_000  # of a pause: a whole handshake takes about a millisecond
 PATIENCE_S = 1.0  # for the worker to come round
+GROWTH_MAX = 16 << 20  # bytes; AddressSanitizer keeps what was freed for a while
+STAGES = ("idle", "initiated", "responded", "established")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -149,9 +150,25 @@ class Outcome:
     resident_early: int = 0
     resident_late: int = 0
 
-    @property
-    def clean(self) -> bool:
-        return not any(any(each.values()) for each in self.leftovers)
+    def complaints(self, count: int) -> list[str]:
+        """What such a run must not show; empty when all is well."""
+        said = [
+            f"end {end} kept {number} {what}"
+            for end, each in zip("ab", self.leftovers, strict=True)
+            for what, number in each.items()
+            if number
+        ]
+        if self.removals < count or self.sessions == 0:
+            said.append(f"{self.removals} removals, {self.sessions} sessions: too few")
+        said += [
+            f"no handshake was cut off when {stage}"
+            for stage in STAGES
+            if not self.stages.get(stage)
+        ]
+        grown = self.resident_late - self.resident_early
+        if grown > GROWTH_MAX:
+            said.append(f"memory grew by {grown:,} bytes after a quarter of the run")
+        return said
 
 
 class Churn:
@@ -228,13 +245,25 @@ def main() -> int:
     )
     parser.add_argument("--save", action="store_true", help="under bench/results")
     chosen = parser.parse_args()
-    where = environment()
-    found = {"seed": chosen.seed, **asdict(churn(chosen.count, chosen.seed))}
-    found["address_sanitizer"] = "libasan" in os.environ.get("LD_PRELOAD", "")
-    print(json.dumps(found))
+    where, sanitized = environment(), "libasan" in os.environ.get("LD_PRELOAD", "")
+    print(f"seed {chosen.seed}, AddressSanitizer: {'on' if sanitized else 'off'}")
+    outcome = churn(chosen.count, chosen.seed)
+    said = outcome.complaints(chosen.count)
+    found = {"seed": chosen.seed, "address_sanitizer": sanitized, **asdict(outcome)}
+    print(
+        f"{outcome.removals:,} removals in {outcome.seconds:.0f} s, "
+        f"{outcome.sessions:,} sessions; cut off when "
+        + ", ".join(f"{stage} {n:,}" for stage, n in sorted(outcome.stages.items()))
+    )
     if chosen.save:
-        print(save("soak-churn", {"environment": where, **found}))
-    return int(any(any(each.values()) for each in found["leftovers"]))
+        report = {"environment": where, "complaints": said, **found}
+        print(save("soak-churn", report))
+    if said:
+        print("\n".join(f"FAIL: {line}" for line in said))
+        return 1
+    used = ", no memory used after it was freed" if sanitized else ""
+    print(f"PASS: nothing left behind, nothing grown{used}")
+    return 0
 
 
 if __name__ == "__main__":

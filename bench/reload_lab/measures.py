@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ from lab.traffic import iperf3
 from reload_lab import script
 from reload_lab.api_process import api_hub
 from reload_lab.star import PORT, Star, hub_engine, star
-from reload_lab.storm import Storm, Watched, calm, storm, summary
+from reload_lab.storm import Storm, Watched, calm, prepared, steady, storm, summary
 
 __all__ = ["api_storm", "engines_side_by_side", "goodput", "uapi_storm"]
 
@@ -111,37 +111,45 @@ def api_storm(rate: int, seconds: float) -> dict[str, Any]:
 
 def goodput(rate: int, seconds: float, rounds: int) -> dict[str, Any]:
     """TCP through the hub to an untouched peer as fast as it goes, with and without."""
-    found: dict[str, Any] = {"without": [], "with": []}
+    found: dict[str, Any] = {
+        "without": [], "with": [], "reloads": [], "reload_cpu_us": []
+    }  # fmt: skip
     with star() as around, hub_engine(around, engine_kind("ours")) as engine:
-        far = around.untouched[0]
+        requests = prepared(around)
         for number in range(rounds):
             order = ("without", "with") if number % 2 == 0 else ("with", "without")
             for which in order:
                 speed = rate if which == "with" else 0
-                bits = _transfer(around, engine, far.inside, speed, seconds)
+                before = control_seconds(engine)
+                bits, done = _transfer(around, engine, requests, speed, seconds)
                 found[which].append(bits)
+                if done:
+                    used = control_seconds(engine) - before
+                    found["reloads"].append(done)
+                    found["reload_cpu_us"].append(used / done * 1e6)
     return found
 
 
+def control_seconds(engine: Engine) -> float:
+    """CPU seconds that the thread which carries out changes has had so far."""
+    pid = engine.process.pid
+    fields = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
+    return int(fields[0]) / 1e9
+
+
 def _transfer(
-    around: Star, engine: Engine, to: str, rate: int, seconds: float
-) -> float:
-    """Bits per second; the changes come from this very thread meanwhile."""
-    result: list[float] = []
-
-    def transfer() -> None:
-        host = around.untouched[0].host
-        done = iperf3(around.host, host, to, seconds=seconds)
-        result.append(done.bits_per_second)
-
-    thread = threading.Thread(target=transfer)
-    thread.start()
-    while rate and thread.is_alive():
-        storm(engine, around, rate=rate, seconds=0.1)
-    thread.join()
-    if not result:
-        raise LabError("the transfer failed")
-    return result[0]
+    around: Star, engine: Engine, requests: list[bytes], rate: int, seconds: float
+) -> tuple[float, int]:
+    """Bits per second, and how many changes came from this very thread meanwhile."""
+    far = around.untouched[0]
+    with ThreadPoolExecutor(1) as pool:
+        transfer = pool.submit(
+            iperf3, around.host, far.host, far.inside, seconds=seconds
+        )
+        done = 0
+        if rate:
+            done = steady(engine, requests, rate, lambda: not transfer.done())
+        return transfer.result().bits_per_second, done
 
 
 def engines_side_by_side(

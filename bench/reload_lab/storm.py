@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -20,7 +20,16 @@ from reload_lab.star import UNTOUCHED, Star, known
 
 ROUNDS = 100
 
-__all__ = ["Connection", "Storm", "Watched", "calm", "storm", "summary"]
+__all__ = [
+    "Connection",
+    "Storm",
+    "Watched",
+    "calm",
+    "prepared",
+    "steady",
+    "storm",
+    "summary",
+]
 
 
 class Connection:
@@ -41,7 +50,13 @@ class Connection:
         return self.exchange(text.encode()).decode()
 
     def exchange(self, request: bytes) -> bytes:
+        self.send(request)
+        return self.answer()
+
+    def send(self, request: bytes) -> None:
         self._socket.sendall(request)
+
+    def answer(self) -> bytes:
         answer = b""
         while not answer.endswith(b"\n\n"):
             part = self._socket.recv(1 << 16)
@@ -116,6 +131,29 @@ def storm(
                 last = seen
         result.seconds = time.monotonic() - start
     return result
+
+
+def steady(
+    engine: Engine, requests: Sequence[bytes], rate: int, going: Callable[[], bool]
+) -> int:
+    """`rate` changes a second while `going`, over and over, each answered before the
+    next one; how many. The answer is fetched when the next one is due, so that a
+    change wakes this process once: what it takes, the traffic does not get."""
+    count, script = 0, cycle(requests)
+    with Connection(engine.socket_path) as connection:
+        start = time.monotonic()
+        connection.send(next(script))
+        while going():
+            count += 1
+            wait = start + count / rate - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            answer = connection.answer()
+            if answer != b"errno=0\n\n":
+                raise LabError(f"a change was refused: {answer!r}")
+            connection.send(next(script))
+        connection.answer()
+    return count
 
 
 def _counters(connection: Connection, around: Star) -> dict[tuple[str, str], int]:

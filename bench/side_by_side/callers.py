@@ -29,7 +29,14 @@ from tunnel.protocol.messages import (
 from tunnel.protocol.primitives import mac, xunseal
 from tunnel.protocol.tai64n import Clock
 
-__all__ = ["Caller", "Calls", "call_all", "confirm_all", "make_callers"]
+__all__ = [
+    "Caller",
+    "Calls",
+    "call_all",
+    "confirm_all",
+    "make_callers",
+    "session_of",
+]
 
 OUTSTANDING = 32
 PATIENCE_S = 0.5
@@ -170,12 +177,20 @@ def confirm_all(callers: Sequence[Caller], sock: socket.socket) -> int:
     """Everybody who has an answer sends the empty packet that makes it a session."""
     confirmed = 0
     for caller in callers:
-        response = unpack(caller.response)
-        if not isinstance(response, Response):
+        if not caller.response:
             continue
-        fields = noise.ResponseFields(response.ephemeral, response.encrypted_nothing)
-        keys = noise.consume_response(caller.identity, caller.initiated, fields, None)
+        receiver, keys = session_of(caller)
         (empty,) = seal_batch(keys.send, [b""], [0])
-        sock.send(DataHeader(response.sender, 0).pack() + empty)
+        sock.send(DataHeader(receiver, 0).pack() + empty)
         confirmed += 1
     return confirmed
+
+
+def session_of(caller: Caller) -> tuple[int, noise.SessionKeys]:
+    """The index that the engine gave, and the keys; HandshakeError if the response is
+    not authentic."""
+    response = unpack(caller.response)
+    assert isinstance(response, Response)
+    fields = noise.ResponseFields(response.ephemeral, response.encrypted_nothing)
+    keys = noise.consume_response(caller.identity, caller.initiated, fields, None)
+    return response.sender, keys

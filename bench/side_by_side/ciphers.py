@@ -1,8 +1,8 @@
 """ChaCha20-Poly1305 in C and Go: nanoseconds of CPU per packet, in alternating rounds.
 
 Ours are the kernels of `_fastpath/kernels`, compiled as they are in the packet path and
-called in its batches of 64 (16 KiB: 8). The others seal and open packet by packet,
-which is the only way they know.
+called in its batches of 64 (16 KiB: 8), or one packet at a time ("alone"). The others
+seal and open packet by packet, which is the only way they know.
 """
 
 from __future__ import annotations
@@ -34,10 +34,16 @@ _IPSEC_MB = """#include <intel-ipsec-mb.h>
 int main(void) { return !alloc_mb_mgr(0); }
 """
 
+_WAYS = {
+    "seal": "seal {} B",
+    "open": "open {} B",
+    "seal-alone": "seal {} B, alone",
+    "open-alone": "open {} B, alone",
+}
 CIPHER_FIGURES = tuple(
-    Figure(f"{way}{size}", f"{way} {size} B", "ns", 1, more_is_better=False)
+    Figure(f"{way}{size}", text.format(size), "ns", 1, more_is_better=False)
     for size in SIZES
-    for way in ("seal", "open")
+    for way, text in _WAYS.items()
 )
 
 

@@ -75,6 +75,10 @@ TARGETS = (
     Target("handshakes.rate", 1.0, _GO),
     Target("handshakes.cpu", 0.8, _GO, at_least=False),
     Target("idle.cpu", 1.0, BEST_PEER, at_least=False),
+    Target("reconnect.seconds", 5, at_least=False),
+    Target("reconnect.share", 80),
+    Target("outage.at_once", 20, at_least=False),
+    Target("outage.share", 80),
     *(
         Target(f"{way}{size}", limit, other, times_faster=True)
         for size, limits in (("1420", (3, 1.5, 3)), ("64", (4, 4, 4)))

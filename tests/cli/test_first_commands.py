@@ -132,7 +132,8 @@ def test_up_configures_the_interface_and_takes_it_back(
     socket = host.path("/var/run/wireguard/up0.sock")
     wait_until("up0 answers", socket.exists, timeout=10)
     wait_until("its address", lambda: "10.44.0.1/24" in host.ip("addr"), timeout=10)
-    assert "10.123.0.0/16 dev up0" in host.ip("route")
+    route = "10.123.0.0/16 dev up0"  # which follows the address
+    wait_until("its route", lambda: route in host.ip("route"), timeout=10)
     assert socket.stat().st_mode & 0o777 == 0o600
     shown = json.loads(
         host.run(sys.executable, "-m", "tunnel", "status", "--json").stdout

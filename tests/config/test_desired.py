@@ -85,6 +85,7 @@ def test_everything_arrives(parse: Parse) -> None:
             },
             listen="[::1]:999",
             fwmark="0x10",
+            workers=3,
             tunnel={
                 "name": "wg7",
                 "mtu": 1380,
@@ -108,6 +109,7 @@ def test_everything_arrives(parse: Parse) -> None:
     assert state.interface.routes == ((ten("172.16.0.0"), 12),)
     assert state.interface.dns == (ten("10.0.0.1"), v6)
     assert not state.interface.auto_configure
+    assert state.interface.workers == 3
     assert one_peer(state) == PeerState(
         public_key=bytes([1]) * 32,
         name="laptop",

@@ -19,7 +19,7 @@ from tunnel.config.wgquick import (
     parse_wgquick,
     wgquick_of,
 )
-from tunnel.config.wgquick_lines import InterfaceValues, PeerValues
+from tunnel.config.wgquick_values import InterfaceValues, PeerValues
 from tunnel.errors import ConfigError, ConfigProblem
 from tunnel.fleet.standins import StandIns
 from tunnel.state.model import (

@@ -37,6 +37,7 @@ class NoSockets:
 
     connected = None
     fileno4 = fileno6 = -1
+    more: tuple[tuple[int, int], ...] = ()
     errors: ClassVar[dict[str, int]] = {}
 
     def __init__(self, port: int, mark: int) -> None:

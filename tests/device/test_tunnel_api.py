@@ -11,7 +11,7 @@ import pytest
 
 import tunnel
 from tunnel import Tunnel
-from tunnel.errors import DeviceError, NeedsRestart
+from tunnel.errors import DeviceError, NeedsRestart, PlanStale
 from tunnel.state.model import DeviceState, InterfaceState, PeerState, Secret
 
 from .rig import inner, number_of, packet
@@ -66,6 +66,30 @@ def test_plan_apply_and_drift() -> None:
             renamed = replace(first.interface, name="other")
             with pytest.raises(NeedsRestart):
                 await t.apply(replace(first, interface=renamed))
+
+    within(10, scenario)
+
+
+def test_changes_are_in_the_history() -> None:
+    """As those of every door: what was done, to whom, and what was refused."""
+
+    async def scenario() -> None:
+        first = state(1)
+        async with Tunnel(first) as t:
+            assert await t.history() == ()
+            key = b"\1" * 32
+            plan = await t.plan(replace(first, peers={key: PeerState(key, "x")}))
+            await t.apply(plan)
+            with pytest.raises(PlanStale):
+                await t.apply(plan)
+            await t.apply(first)
+            added, refused, removed = await t.history()
+            assert {e.source for e in (added, refused, removed)} == {"api"}
+            assert added.counts == {"add": 1, "update": 0, "remove": 0}
+            assert (added.success, added.generation) == (True, 2)
+            assert (refused.success, refused.generation) == (False, 2)
+            assert "generation" in refused.error
+            assert removed.peers[0]["session"] == "ends"
 
     within(10, scenario)
 

@@ -31,7 +31,7 @@ static void run_random(long commits)
     static struct past past[PAST];
     static struct twin now, open;
     struct aip *t = aip_new();
-    struct aip_root r = {NULL, NULL};
+    struct aip_root r = {.v4 = NULL};
     int version = 0;
 
     for (long i = 0; i < commits; i++) {
@@ -103,7 +103,7 @@ static void run_memory(long rounds)
 {
     static struct twin now;
     struct aip *t;
-    struct aip_root r = {NULL, NULL};
+    struct aip_root r = {.v4 = NULL};
     long failed = 0;
 
     aip_test_fail_after(0);

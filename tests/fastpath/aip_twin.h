@@ -142,9 +142,30 @@ static size_t check_node(int family, const struct aip_node *n, unsigned position
     return found;
 }
 
+/* Look-ups start at the root, or at the one node that it leads to. */
+static void check_start(int family, const struct aip_node *root,
+                        const struct aip_start *start)
+{
+    const struct aip_entry4 *e4 = (const struct aip_entry4 *)(root + 1);
+    const struct aip_entry6 *e6 = (const struct aip_entry6 *)(root + 1);
+
+    if (!root || root->internal || aip_popcount(root->external) > 1 ||
+        (family == 4 ? e4->leaf : e6->leaf)) {
+        CHECK(start->node == root && !start->position && !start->high && !start->low);
+        return;
+    }
+    CHECK(start->node == (family == 4 ? e4->to : e6->to));
+    CHECK(start->position == (family == 4 ? e4->length : e6->length));
+    CHECK(start->high == (family == 4 ? (uint64_t)e4->key << 32 : e6->high));
+    CHECK(start->low == (family == 4 ? 0 : e6->low));
+}
+
 static void check_shape(const struct aip *t, const struct aip_root *r)
 {
     size_t bytes = 0, count = 0;
+
+    check_start(4, r->v4, &r->start4);
+    check_start(6, r->v6, &r->start6);
 
     if (r->v4)
         count += check_node(4, r->v4, 0, 0, 0, &bytes);

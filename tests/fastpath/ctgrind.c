@@ -6,6 +6,7 @@
  *
  *     aead      seal and open, in place or not, good and forged packets
  *     blake2s   a keyed hash
+ *     noise     the symmetric state of a handshake, good and forged messages
  *
  * Controls, each of which must be reported:
  *
@@ -20,6 +21,7 @@
 
 #include "b2s.h"
 #include "kernels/aead.h"
+#include "noise.h"
 
 #define LEN_MAX 1500
 #define PACKETS 3
@@ -85,6 +87,29 @@ static void blake2s(void)
         b2s_hash(hash, 16, key, sizeof key, plain, len);
 }
 
+static void noise(void)
+{
+    struct symmetric state, copy;
+    uint8_t sent[64 + SYMMETRIC_TAG], first[32], second[32];
+
+    secret(&state, sizeof state);
+    secret(plain, sizeof plain);
+    symmetric_mix_psk(&state, plain);
+    for (size_t len = 0; len <= 64; len += 16) {
+        symmetric_mix_hash(&state, plain, len);
+        symmetric_mix_chain(&state, plain, len);
+        symmetric_mix_key(&state, plain, len);
+        copy = state;
+        symmetric_seal(&state, sent, plain, len);
+        if (!symmetric_open(&copy, opened[0], sent, len))
+            abort();
+        sent[len] ^= 1;
+        if (symmetric_open(&copy, opened[0], sent, len))
+            abort();
+    }
+    symmetric_split(&state, first, second);
+}
+
 __attribute__((noinline)) static void branch(void)
 {
     secret(plain, sizeof plain);
@@ -121,8 +146,8 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } modes[] = {
-        {"aead", aead},         {"blake2s", blake2s}, {"branch", branch},
-        {"index", index_table}, {"output", output},
+        {"aead", aead},     {"blake2s", blake2s},   {"noise", noise},
+        {"branch", branch}, {"index", index_table}, {"output", output},
     };
 
     if (argc != 2 || !RUNNING_ON_VALGRIND || !KERNEL.supported())

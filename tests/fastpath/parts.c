@@ -107,7 +107,7 @@ int part_residue(const uint8_t key[32], uint64_t counter, uint8_t *data, uint32_
         start(&w, counter);
         found = occurs(stack, key, 32) + occurs(stack, w.block, BLOCK) +
                 occurs(stack, w.poly.r, sizeof w.poly.r);
-        w.chacha.word[COUNTER_WORD] = 0;
+        w.chacha.word[12] = 0; /* block number */
         for (int i = 0; i < 16; i++)
             rounds[i] = load32(w.block + 4 * i) - w.chacha.word[i];
         found += occurs(stack, rounds, sizeof rounds);

@@ -28,7 +28,7 @@ struct call {
     uint8_t key[32];
     struct aead_op op[COUNT_MAX];
     const uint8_t *stack;
-    /* the remains: zmm0-31 or ymm0-15, and the stack below the caller's frame */
+    /* the remains: zmm0-31, ymm0-15 or q0-31, and the stack below the caller's frame */
     uint8_t registers[REGISTERS];
     uint8_t below[STACK];
 };
@@ -55,6 +55,18 @@ static inline void save_registers(const char *kernel, uint8_t *to)
         __asm__ volatile(LOW(SAVE512) HIGH(SAVE512) : : "r"(to) : "memory");
     else if (strcmp(kernel, "avx2") == 0)
         __asm__ volatile(LOW(SAVE256) : : "r"(to) : "memory");
+}
+#elif defined(__aarch64__)
+#define SAVE(a, b) "stp q" #a ", q" #b ", [%0, 16*" #a "]\n\t"
+
+static inline void save_registers(const char *kernel, uint8_t *to)
+{
+    if (strcmp(kernel, "neon") == 0)
+        __asm__ volatile(
+            SAVE(0, 1) SAVE(2, 3) SAVE(4, 5) SAVE(6, 7) SAVE(8, 9) SAVE(10, 11)
+            SAVE(12, 13) SAVE(14, 15) SAVE(16, 17) SAVE(18, 19) SAVE(20, 21)
+            SAVE(22, 23) SAVE(24, 25) SAVE(26, 27) SAVE(28, 29) SAVE(30, 31)
+            : : "r"(to) : "memory");
 }
 #else
 static inline void save_registers(const char *kernel, uint8_t *to)

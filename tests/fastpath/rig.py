@@ -22,6 +22,7 @@ from tunnel._fastpath.pump import Handshake, Keypair, Path, PathEvent, Pump
 SECOND = 1_000_000_000
 IP_PKTINFO = 8  # socket has the name since Python 3.14
 VNET = bytes(10)
+WORKERS = 1  # of a rig that does not say; test_pump_lanes.py runs all with more
 
 
 def boottime() -> int:
@@ -81,7 +82,8 @@ class FarEnd:
 
     def __init__(self, rig: Rig, number: int, host: str = "127.0.0.1") -> None:
         self.rig = rig
-        self.index = 0x1000 + number  # theirs; ours is index + 0x1000
+        self.index = 0x1000 + number  # theirs
+        self.drawn: int | None = None  # our index, where it matters
         self.send_key = bytes([number, 1]) * 16
         self.receive_key = bytes([number, 2]) * 16
         self.counter = 0
@@ -99,6 +101,10 @@ class FarEnd:
             0,
         )
 
+    @property
+    def local_index(self) -> int:
+        return self.index + 0x1000 if self.drawn is None else self.drawn
+
     def keypair(self, path: Path, **options: object) -> Keypair:
         values: dict[str, object] = {
             "created": boottime(),
@@ -107,7 +113,7 @@ class FarEnd:
         }
         values.update(options)
         return path.add_keypair(  # type: ignore[arg-type]
-            self.index + 0x1000, self.index, self.receive_key, self.send_key, **values
+            self.local_index, self.index, self.receive_key, self.send_key, **values
         )
 
     def seal(self, packet: bytes, *, counter: int | None = None) -> bytes:
@@ -115,7 +121,7 @@ class FarEnd:
             counter = self.counter
             self.counter += 1
         nonce = bytes(4) + struct.pack("<Q", counter)
-        head = struct.pack("<IIQ", 4, self.index + 0x1000, counter)
+        head = struct.pack("<IIQ", 4, self.local_index, counter)
         return head + ChaCha20Poly1305(self.send_key).encrypt(nonce, packet, b"")
 
     def send(self, datagram: bytes) -> None:
@@ -142,13 +148,18 @@ class Rig:
     """A pump, its TUN's user end and its UDP sockets."""
 
     def __init__(
-        self, *, mtu: int = 1420, public_key: bytes | None = None, **times: int
+        self,
+        *,
+        mtu: int = 1420,
+        public_key: bytes | None = None,
+        workers: int = 0,
+        **times: int,
     ):
         self.tun, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.tun.settimeout(2)
         self.udp4 = self.bound(socket.AF_INET, "127.0.0.1")
         self.udp6 = self.bound(socket.AF_INET6, "::1")
-        self.pump = Pump(inner.fileno(), **times)
+        self.pump = Pump(inner.fileno(), workers=workers or WORKERS, **times)
         inner.close()
         self.ends: list[FarEnd] = []
         with self.pump.begin() as t:

@@ -58,6 +58,30 @@ def test_every_length_equals_cryptography_and_pynacl(
         assert aead.open_batch(key, sealed, counters, kernel=kernel_name) == plain
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8])
+def test_every_length_in_small_batches(kernel_name: str, seed: int, count: int) -> None:
+    """Kernels have ways of their own for one packet, few packets and short ones."""
+    rng = random.Random(seed)
+    key = rng.randbytes(32)
+    other = ChaCha20Poly1305(key)
+    lengths = LENGTHS if count == 1 else [*range(600), *range(600, 2049, 37)]
+    for length in lengths:
+        plain = [rng.randbytes(length) for _ in range(count)]
+        counters = [rng.getrandbits(64) for _ in plain]
+        sealed = aead.seal_batch(key, plain, counters, kernel=kernel_name)
+        assert sealed == [
+            other.encrypt(nonce(c), p, None)
+            for c, p in zip(counters, plain, strict=True)
+        ]
+        lane = length % count
+        forged = [*sealed]
+        forged[lane] = flip(sealed[lane], rng.randrange(len(sealed[lane])))
+        expected: list[bytes | None] = [*plain]
+        expected[lane] = None
+        assert aead.open_batch(key, sealed, counters, kernel=kernel_name) == plain
+        assert aead.open_batch(key, forged, counters, kernel=kernel_name) == expected
+
+
 @pytest.mark.parametrize("fill", [0x00, 0xFF])
 def test_extreme_contents_equal_cryptography(kernel_name: str, fill: int) -> None:
     """Ciphertext of all ones or zeros drives Poly1305's limbs to their ends."""

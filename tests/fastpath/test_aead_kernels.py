@@ -9,7 +9,7 @@ here.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -205,9 +205,18 @@ ENDS = [
 ]
 
 
+SHORT = (2, 3, 4, 7, 8, 9, 15)
+ANY = (*SHORT, 16, 17, 25, 31, 32, 33, 41, 90)
+
+
 @pytest.mark.parametrize("fill", [0x00, 0xFF, None], ids=["zeros", "ones", "random"])
+@pytest.mark.parametrize(
+    ("sizes", "together"),
+    [(ANY, 1000), (SHORT, 1000), (SHORT, 3), (ANY, 1)],
+    ids=["all", "short", "few", "alone"],
+)
 def test_accumulators_at_the_modulus(
-    kernel_name: str, seed: int, fill: int | None
+    kernel_name: str, seed: int, fill: int | None, sizes: Sequence[int], together: int
 ) -> None:
     """Before its last reduction such an accumulator is often that number plus p."""
     rng = random.Random(seed)
@@ -217,14 +226,15 @@ def test_accumulators_at_the_modulus(
         secret = block_zero(key, i)
         r = int.from_bytes(secret[:16], "little") & CLAMP
         s = int.from_bytes(secret[16:32], "little")
-        blocks = rng.choice((2, 3, 4, 7, 8, 9, 15, 16, 17, 25, 31, 32, 33, 41, 90))
-        text = ciphertext_for(rng, r, blocks, end, fill)
+        text = ciphertext_for(rng, r, rng.choice(sizes), end, fill)
         packets.append(text + (end + s & ONES).to_bytes(TAG, "little"))
         counters.append(i)
-    opened = aead.open_batch(key, packets, counters, kernel=kernel_name)
-    plain = [text for text in opened if text is not None]
-    assert len(plain) == len(packets)
-    assert aead.seal_batch(key, plain, counters, kernel=kernel_name) == packets
+    for at in range(0, len(packets), together):
+        some, numbers = packets[at : at + together], counters[at : at + together]
+        opened = aead.open_batch(key, some, numbers, kernel=kernel_name)
+        plain = [text for text in opened if text is not None]
+        assert len(plain) == len(some)
+        assert aead.seal_batch(key, plain, numbers, kernel=kernel_name) == some
 
 
 def test_blocks_of_ones_of_every_length(kernel_name: str, seed: int) -> None:
@@ -235,5 +245,10 @@ def test_blocks_of_ones_of_every_length(kernel_name: str, seed: int) -> None:
     plain = [bytes(b ^ 0xFF for b in text[:-TAG]) for text in sealed]
     expected = aead.seal_batch(key, plain, sizes, kernel="scalar")
     assert expected[100][:-TAG] == b"\xff" * 100
-    assert aead.seal_batch(key, plain, sizes, kernel=kernel_name) == expected
-    assert aead.open_batch(key, expected, sizes, kernel=kernel_name) == plain
+    for together in (len(sizes), 5, 1):
+        for at in range(0, len(sizes), together):
+            part = slice(at, at + together)
+            sealed = aead.seal_batch(key, plain[part], sizes[part], kernel=kernel_name)
+            assert sealed == expected[part]
+            opened = aead.open_batch(key, sealed, sizes[part], kernel=kernel_name)
+            assert opened == plain[part]

@@ -119,6 +119,26 @@ def test_nothing_outside_the_packet_is_touched(
         assert [get(job[1], job[2]) for job in opening] == plain
 
 
+@pytest.mark.parametrize("side", ["front", "behind"])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_every_length_beside_a_forbidden_page(
+    kernel: Kernel, areas: list[Guarded], seed: int, side: str, lanes: int
+) -> None:
+    rng = random.Random(seed)
+    for size in [*range(600), 1408, 1420, 1424]:
+        plain = [rng.randbytes(size) for _ in range(lanes)]
+        packets = [expected(text, counter) for counter, text in enumerate(plain)]
+        jobs = []
+        for lane, area in enumerate(areas[:lanes]):
+            at = area.end - size - TAG if side == "behind" else area.start
+            put(at, plain[lane])
+            jobs.append((at, at, size, lane))
+        kernel.seal(KEY, jobs)
+        assert [get(at, size + TAG) for at, _, _, _ in jobs] == packets
+        assert kernel.open(KEY, jobs) == [True] * lanes
+        assert [get(at, size) for at, _, _, _ in jobs] == plain
+
+
 @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "copy"])
 @pytest.mark.parametrize("lanes", [1, 2, 3, 7, 8, 9, 15, 16, 17, LANES])
 def test_forged_plaintext_never_appears(

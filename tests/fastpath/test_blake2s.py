@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tunnel._fastpath import blake2s
+
+from .parts import FASTPATH, compile_c
 
 
 def test_rfc7693_appendix_b() -> None:
@@ -89,3 +94,21 @@ def test_wrong_arguments_are_named() -> None:
         blake2s.digest("text")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="data"):
         blake2s.digest(memoryview(b"abcd")[::2])
+
+
+@pytest.mark.parametrize("options", [[], ["-DB2S_PLAIN"]], ids=["best", "plain"])
+def test_plain_c_and_what_this_cpu_has_are_hashlib_s(
+    options: list[str], require_program: Callable[..., str], tmp_path: Path, seed: int
+) -> None:
+    """Both compression functions, at every length of up to five blocks."""
+    gcc = require_program("gcc", "apt install gcc")
+    arguments = ["-shared", "-fPIC", *options, str(FASTPATH / "b2s.c")]
+    hashing = ctypes.CDLL(str(compile_c(gcc, tmp_path / "b2s.so", arguments))).b2s_hash
+    rng = random.Random(seed)
+    for length in range(321):
+        data, size = rng.randbytes(length), rng.randrange(1, 33)
+        key, result = rng.randbytes(rng.randrange(33)), ctypes.create_string_buffer(32)
+        sizes = [ctypes.c_size_t(n) for n in (size, len(key), length)]
+        hashing(result, sizes[0], key, sizes[1], data, sizes[2])
+        wanted = hashlib.blake2s(data, key=key, digest_size=size).digest()
+        assert result.raw[:size] == wanted

@@ -43,7 +43,7 @@ def program(
             f"-DKERNEL={kernel}",
             *options,
             str(Path(__file__).with_name("ctgrind.c")),
-            *(str(FASTPATH / source) for source in [*sources, "b2s.c"]),
+            *(str(FASTPATH / source) for source in [*sources, "b2s.c", "noise.c"]),
         ],
     )
 
@@ -58,7 +58,7 @@ def memcheck(program: Path, mode: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("mode", ["aead", "blake2s"])
+@pytest.mark.parametrize("mode", ["aead", "blake2s", "noise"])
 def test_no_branch_or_address_depends_on_a_secret(program: Path, mode: str) -> None:
     done = memcheck(program, mode)
     assert "ERROR SUMMARY: 0 errors" in done.stderr, done.stderr

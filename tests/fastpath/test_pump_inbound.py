@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from .rig import InvalidTag, Rig, checksum, ipv4, ipv6
+from .rig import InvalidTag, Rig, checksum, ipv4, ipv6, prefix
 
 REJECT_AFTER_MESSAGES = 2**64 - 2**13 - 1
 PUBLIC = bytes(range(32))
@@ -117,6 +117,21 @@ def test_r49_handshake_ring_is_bounded_and_data_still_flows() -> None:
         assert rig.pump.handshakes_waiting == 0
 
 
+def test_r49_handshakes_are_taken_as_far_as_there_is_room() -> None:
+    with Rig(public_key=PUBLIC) as rig:
+        _, end, _ = rig.session("10.0.0.2/32")
+        messages = [handshake(1) for _ in range(10)]
+        for message in messages:
+            end.send(message)
+        rig.until(lambda: rig.pump.handshakes_waiting == 10)
+        assert rig.pump.drain(0)[1] == []
+        first = rig.pump.drain(3)[1]
+        assert rig.pump.handshakes_waiting == 7
+        rest = rig.pump.drain()[1]
+        assert [each.data for each in first + rest] == messages
+        assert {each.endpoint for each in first + rest} == {first[0].endpoint}
+
+
 def test_r9_unknown_receiver_index() -> None:
     with Rig() as rig:
         _, end, _ = rig.session("10.0.0.2/32")
@@ -177,6 +192,51 @@ def test_r53_source_must_belong_to_the_sender_also_when_nested() -> None:
             end.send(end.seal(packet))
             assert rig.read() == packet
         assert path.unreplied_since > 0  # R35: it still counted
+
+
+def test_r53_every_packet_of_a_burst_is_checked(seed: int) -> None:
+    """Whose sources are the same, others, of the other family; honest or not."""
+    rng = random.Random(seed)
+    with Rig() as rig:
+        _, first, _ = rig.session("10.0.0.0/24", "fd00:1::/64")
+        _, second, _ = rig.session("10.0.1.0/24", "fd00:2::/64")
+        refused = 0
+        for _ in range(20):
+            wanted = []
+            for i in range(30):
+                peer = rng.randrange(2)
+                owner = peer if rng.random() < 0.7 else 1 - peer
+                host = rng.choice((1, 1, 1, 2))
+                if rng.random() < 0.6:
+                    packet = ipv4(f"10.0.{owner}.{host}", "10.9.9.9", bytes([i] * 8))
+                else:
+                    packet = ipv6(f"fd00:{owner + 1}::{host}", "fd99::", bytes([i] * 8))
+                end = (first, second)[peer]
+                end.send(end.seal(packet))
+                if owner == peer:
+                    wanted.append(packet)
+                else:
+                    refused += 1
+            # packets of different peers may change places: keypairs are opened in runs
+            assert sorted(rig.read() for _ in wanted) == sorted(wanted)
+            rig.dropped("rx_source", refused)
+
+
+def test_r53_a_prefix_that_moved_is_checked_anew_at_once() -> None:
+    with Rig() as rig:
+        one, first, _ = rig.session("10.0.0.0/24")
+        two, second, _ = rig.session("10.0.1.0/24")
+        packet = ipv4("10.0.0.7", "10.0.9.9", b"mine")
+        ways = ((one, first, second), (two, second, first))
+        for refused in range(20):
+            owner, end, other = ways[refused % 2]
+            with rig.pump.begin() as t:
+                t.insert_prefix(*prefix("10.0.0.0/24"), owner)
+            assert rig.pump.settle()
+            other.send(other.seal(packet))
+            end.send(end.seal(packet))
+            assert rig.read() == packet
+            rig.dropped("rx_source", refused + 1)
 
 
 @pytest.mark.parametrize(

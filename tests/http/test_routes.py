@@ -191,13 +191,15 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(
     assert found["dry_run"] is True
     assert found["plan"]["total_changes"] == 1
     assert found["message"] == "would make 1 change"
+    assert found["changes"] == ["peers"]  # the words of the change itself
     assert api.tunnel.engine.device.state is before
     assert len(api.tunnel.manager.history) == 0
 
 
 def test_a_change_that_waits_for_confirmation(api: Api) -> None:
-    for path in ("/api/confirm", "/api/rollback"):
+    for path, peers in (("/api/confirm", (1, 2)), ("/api/rollback", (1, 2, 4))):
         problem(api.post(path), 409, "nothing-pending")
+        api.want_peers(*peers)
         found = api.post("/api/apply-wg-config?confirm_within=30").json()
         assert found["confirm_within"] == 30
         problem(api.post("/api/apply-wg-config"), 409, "not-applied")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -90,6 +92,64 @@ def test_many_at_once(tunnel: Tunnel) -> None:
         thread.join(30)
     server.close()
     assert answers == [200] * 64
+
+
+def raw(address: str, request: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Status line and problem document of the answer to what may be no request."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(request)
+        answer = b""
+        while data := client.recv(65536):
+            answer += data
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert b"\r\nconnection: close" in head
+    assert f"content-length: {len(body)}".encode() in head
+    return head.partition(b"\r\n")[0], json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"secret nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon secret\r\n\r\n",
+        b"POST /api/confirm HTTP/1.1\r\nHost: x\r\nContent-Length: secret\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01secret\r\n\r\n",  # TLS
+        b"GET /secret HTTP/1.1\r\n\r\n",  # no Host
+    ],
+)
+def test_what_is_no_request_is_told_so(tunnel: Tunnel, request_: bytes) -> None:
+    server = serve(tunnel.engine, tunnel.manager, bind_of(tunnel))
+    try:
+        status, problem = raw(server.address, request_)
+        assert status.startswith(b"HTTP/1.1 400 ")
+        assert (problem["code"], problem["status"]) == ("bad-request", 400)
+        assert "secret" not in str(problem)
+        assert httpx.get(f"{server.address}/healthz").status_code == 200
+    finally:
+        server.close()
+
+
+def test_too_many_connections(tunnel: Tunnel) -> None:
+    server = serve(tunnel.engine, tunnel.manager, bind_of(tunnel))
+    host, _, port = server.address.removeprefix("http://").rpartition(":")
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.close)
+        idle = [
+            stack.enter_context(socket.create_connection((host, int(port))))
+            for _ in range(128)
+        ]
+        deadline = time.monotonic() + 5
+        while (answer := httpx.get(f"{server.address}/healthz")).status_code == 200:
+            assert time.monotonic() < deadline
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "busy"
+        for one in idle:
+            one.close()
+        while httpx.get(f"{server.address}/healthz").status_code != 200:
+            assert time.monotonic() < deadline
 
 
 def test_a_wrong_bind_address_is_said_at_once(tunnel: Tunnel) -> None:

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from reload_lab.kills import kill_saves
 
 from tunnel.config.save import Saving, backups, clean, find_backup, save
 from tunnel.errors import TunnelError
-
-SIZE = 200_000
-
-SAVER = """
-import sys
-from pathlib import Path
-from tunnel.config.save import save
-path, size = Path(sys.argv[1]), int(sys.argv[2])
-number = int(path.read_text().split()[0])
-print("ready", flush=True)
-while True:
-    number += 1
-    save(path, f"{number} " + str(number % 10) * size, keep=3)
-"""
 
 FAILER = """
 import errno, os, sys
@@ -51,36 +35,16 @@ except OSError as error:
 """
 
 
-def whole(text: str) -> bool:
-    number, _, rest = text.partition(" ")
-    return rest == str(int(number) % 10) * SIZE
-
-
 @pytest.mark.slow
 def test_killed_at_any_moment(
     tmp_path: Path, seed: int, pytestconfig: pytest.Config
 ) -> None:
     """200 kills (1000 with --long): never half a file, nothing left behind."""
-    path = tmp_path / "config.json"
-    path.write_text("0 " + "0" * SIZE)
-    rng, half_done = random.Random(seed), 0
-    for _ in range(1000 if pytestconfig.getoption("--long") else 200):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVER, str(path), str(SIZE)],
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0, 0.02))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        assert whole(path.read_text())
-        assert all(whole(backup.path.read_text()) for backup in backups(path))
-        half_done += len(clean(path))
-        left = {p.name for p in tmp_path.iterdir()}
-        assert left == {path.name, *(b.name for b in backups(path))}
-    assert half_done > 0  # some kills did hit the middle
+    kills = 1000 if pytestconfig.getoption("--long") else 200
+    found = kill_saves(tmp_path, kills, seed)
+    assert (found.kills, found.torn, found.left) == (kills, 0, 0)
+    assert found.in_the_middle > 0  # some kills did hit the middle
+    assert found.versions > kills // 2
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,9 @@ class SimplePath:
         self._keypairs[local_index] = self, k
         return k
 
+    def own_index(self, index: int) -> int:
+        return index
+
     def use_for_sending(self, keypair: SimpleKeypair | None) -> None:
         assert keypair is None or keypair.local_index in self._keypairs
         self.sending = keypair

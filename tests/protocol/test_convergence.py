@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunnel.constants import MILLISECOND
+from tunnel.constants import HANDSHAKE_UNDER_LOAD, MILLISECOND
 from tunnel.protocol.events import EndpointMoved
 
 from .scripted import alone
@@ -143,7 +143,7 @@ def test_r62_the_answer_leaves_from_the_address_that_was_asked() -> None:
 def test_r58_bytes_of_handshakes_are_counted_and_those_of_cookies_are_not() -> None:
     world = World()
     a, b = world.pair()
-    b.queued = 4096
+    b.queued = HANDSHAKE_UNDER_LOAD
     a.say(b)
     world.run(1)
     assert (b.path(a).rx_bytes, b.path(a).tx_bytes) == (0, 0)

@@ -6,10 +6,12 @@ import random
 
 import pytest
 
+from tunnel._fastpath.x25519 import exchange
 from tunnel.constants import HANDSHAKE_TOS, MILLISECOND, SECOND
+from tunnel.protocol import together
 from tunnel.protocol.events import HandshakeComplete
 from tunnel.protocol.messages import Initiation, Response, unpack
-from tunnel.protocol.primitives import PrivateKey
+from tunnel.protocol.together import Pair, Results
 
 from .scripted import alone, corrupted, snapshot
 from .world import World, kind_of
@@ -211,13 +213,12 @@ def test_r6_static_static_is_checked_and_computed_at_need(
 ) -> None:
     world, host, _far = alone()
     asked: list[bytes] = []
-    real = PrivateKey.dh
 
-    def spy(self: PrivateKey, public: bytes) -> bytes:
-        asked.append(public)
-        return real(self, public)
+    def spy(pairs: list[Pair]) -> Results:
+        asked.extend(public for _, public in pairs if public is not None)
+        return exchange(pairs)
 
-    monkeypatch.setattr(PrivateKey, "dh", spy)
+    monkeypatch.setattr(together, "exchange", spy)
     other = world.host()
     host.add(other)
     assert asked == []

@@ -31,7 +31,7 @@ def test_every_timer_has_a_decision_and_every_occasion_a_rule() -> None:
 
 
 def test_timers_set_cancel_and_expire_in_order() -> None:
-    timers = Timers(Timing(), lambda: 7)
+    timers = Timers(Timing(slack_parts=0), lambda: 7)
     timers.on(Occasion.SESSION_DERIVED, 1)
     timers.on(Occasion.INITIATION_SENT, 1)
     assert timers.next() == 1 + 5 * SECOND + 7

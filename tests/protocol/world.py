@@ -188,7 +188,7 @@ class World:
         delay: int = 10 * MILLISECOND,
     ) -> None:
         self.rng = random.Random(seed)
-        self.timing = timing or Timing()
+        self.timing = timing or Timing(slack_parts=0)  # exact, to be compared
         self.jitter = self.rng if jitter is None else FixedJitter(jitter)
         self.now = START
         self.wall_step = 0

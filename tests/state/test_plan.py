@@ -59,6 +59,35 @@ def test_only_gives_the_same_plan_when_it_names_what_differs(seed: int) -> None:
         assert part.hash == whole.hash
 
 
+def test_objects_that_both_states_share_are_passed_over(seed: int) -> None:
+    """The plan is the one between states that share nothing, action by action."""
+    rng = random.Random(seed)
+    for _ in range(300):
+        before, other = random_state(rng), random_state(rng)
+        peers = dict(before.peers)
+        for key in list(peers):
+            what = rng.randrange(6)
+            if what == 0:
+                del peers[key]
+            elif what == 1:
+                peers[key] = replace(peers[key])  # equal, another object
+            elif what == 2:
+                peers[key] = replace(peers[key], keepalive=77)
+        for key in other.peers.keys() - peers.keys():
+            peers[key] = other.peers[key]
+        after = replace(before, peers=peers)
+        apart = replace(after, peers={k: replace(p) for k, p in peers.items()})
+        shared = diff(before, after, generation=0).actions
+        expected = [
+            (a.kind, a.key, a.before, a.after)
+            for a in diff(before, apart, generation=0).actions
+        ]
+        assert [(a.kind, a.key, a.before, a.after) for a in shared] == expected
+        differ = {k for k in before.peers if peers.get(k) != before.peers[k]}
+        differ |= peers.keys() - before.peers.keys()
+        assert {a.key for a in shared} == differ
+
+
 def test_moves_are_what_comparing_owners_by_hand_finds(seed: int) -> None:
     rng = random.Random(seed)
 
@@ -175,14 +204,18 @@ def test_text_is_a_table() -> None:
     assert diff(before, before, generation=0).text() == "nothing to change\n"
 
 
-@pytest.mark.parametrize("field", ["kind", "name"])
-def test_a_change_that_needs_a_restart_is_planned_and_refused(field: str) -> None:
-    after = state(interface=replace(InterfaceState(), **{field: "loopback"}))
+@pytest.mark.parametrize(
+    ("field", "value"), [("kind", "loopback"), ("name", "wg7"), ("workers", 4)]
+)
+def test_a_change_that_needs_a_restart_is_planned_and_refused(
+    field: str, value: object
+) -> None:
+    after = state(interface=replace(InterfaceState(), **{field: value}))
     plan = diff(state(), after, generation=0)
     assert plan.restart
     assert "restart" in plan.text()
     target = RecordingTarget(state())
-    with pytest.raises(NeedsRestart, match=r"tunnel\.(type|name)"):
+    with pytest.raises(NeedsRestart, match=r"^(tunnel\.(type|name)|workers) cannot"):
         apply(plan, target)
     assert target.observe() == state()
     assert target.log == []

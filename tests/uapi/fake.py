@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from tunnel.api.uapi import UapiSession
 from tunnel.protocol.primitives import PrivateKey
 from tunnel.state.apply import apply
@@ -47,11 +49,16 @@ class FakeDevice:
     def public_key_of(self, private_key: Secret | None) -> bytes | None:
         return PrivateKey(private_key.reveal()).public if private_key else None
 
-    def live(self, public_key: bytes) -> Live:
-        return self.lives.get(public_key, Live())
+    @property
+    def live_peers(self) -> dict[bytes, SimpleNamespace]:
+        """As `protocol.peer.Peer` and its path have them."""
+        return {
+            key: SimpleNamespace(last_handshake_wall=live.last_handshake, path=live)
+            for key, live in self.lives.items()
+        }
 
     def live_endpoint(self, public_key: bytes) -> Endpoint | None:
-        return self.live(public_key).endpoint
+        return self.lives.get(public_key, Live()).endpoint
 
 
 def talk(device: FakeDevice, text: str) -> str:

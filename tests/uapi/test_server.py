@@ -7,11 +7,13 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tunnel.api import uapi_server
+from tunnel.api.uapi import Control
 from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
 from tunnel.errors import DeviceError
 from tunnel.loop import ControlLoop
@@ -25,7 +27,9 @@ GET = b"get=1\n\n"
 class Served:
     """A server in a thread of its own."""
 
-    def __init__(self, state: DeviceState | None = None) -> None:
+    def __init__(
+        self, state: DeviceState | None = None, control: Control | None = None
+    ) -> None:
         self.device = FakeDevice(state)
         self.loop = ControlLoop()
         self.path = socket_path("wg0")
@@ -36,6 +40,7 @@ class Served:
             bind_socket("wg0"),
             path=self.path,
             on_gone=self.gone.set,
+            control=control,
         )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -117,6 +122,37 @@ def test_a_removed_socket_is_noticed_and_a_foreign_one_left_alone(
     assert served.path.exists()
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["inotify", "looking"])
+@pytest.mark.parametrize("how", ["unlink", "replace", "move"])
+def test_whatever_takes_the_socket_away_is_noticed(
+    how: str, told: bool, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not told:  # as where the system has no more watches
+        monkeypatch.setattr(uapi_server.Presence, "watch", lambda _path: None)
+    served = Served()
+    try:
+        served.path.chmod(0o640)  # says something, and takes nothing away
+        assert served.ask() == b"errno=0\n\n"
+        assert not served.gone.is_set()
+        other = run_dir / "other"
+        if how == "unlink":
+            served.path.unlink()
+        elif how == "move":
+            served.path.rename(other)
+        else:
+            other.write_text("somebody else's")
+            other.rename(served.path)
+        assert served.gone.wait(2)
+    finally:
+        served.close()
+
+
+def test_a_socket_that_stays_costs_no_wake_up(served: Served) -> None:
+    """Nothing looks for it again and again: no timer is pending."""
+    assert served.ask() == b"errno=0\n\n"
+    assert served.loop.next_timer() is None
+
+
 def test_several_operations_on_one_connection(served: Served) -> None:
     with served.connect() as sock:
         for n in range(1, 4):
@@ -138,6 +174,33 @@ def test_a_client_that_does_not_read_blocks_nobody(run_dir: Path) -> None:
             assert time.monotonic() - started < 2
             assert expected.count(b"public_key=") == len(keys)
             wanted, data = expected * 30, b""
+            while len(data) < len(wanted):
+                data += slow.recv(1 << 20)
+            assert data == wanted
+    finally:
+        served.close()
+
+
+def test_a_late_answer_and_what_follows_it_wait_for_what_is_being_sent(
+    run_dir: Path,
+) -> None:
+    keys = [n.to_bytes(32, "big") for n in range(1, 3000)]
+    asked: list[Callable[[bytes], None]] = []
+    served = Served(
+        DeviceState(peers={k: PeerState(k) for k in keys}),
+        lambda _line, reply: asked.append(reply),
+    )
+    try:
+        one = served.ask()
+        with served.connect() as slow:
+            slow.sendall(GET + b"tunnel=1\n{}\n\n" + GET)
+            while not asked:
+                time.sleep(0.001)
+            time.sleep(0.05)  # the first answer is in the socket as far as it fits
+            data = slow.recv(64 << 10)  # room for more, too little to be woken for
+            served.loop.call_soon_threadsafe(lambda: asked[0](b"late\n\n"))
+            time.sleep(0.05)
+            wanted = one + b"late\n\n" + one
             while len(data) < len(wanted):
                 data += slow.recv(1 << 20)
             assert data == wanted

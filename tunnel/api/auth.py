@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tunnel.api.problems import Refusal
 
-__all__ = ["Guard", "allowed_hosts"]
+__all__ = ["Guard", "allowed_hosts", "answer"]
 
 log = logging.getLogger("tunnel.http")
 
@@ -96,13 +96,11 @@ class Guard:
                 scope = {**scope, "method": "GET"}
             await self._app(scope, receive, sending)
         except Refusal as refusal:
-            await _answer(send, refusal)
+            await answer(send, refusal)
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
-                await _answer(
-                    send, Refusal(500, "internal", "an error of this program")
-                )
+                await answer(send, Refusal(500, "internal", "an error of this program"))
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         if self._hosts is not None:
@@ -221,7 +219,8 @@ async def _whole_body(headers: dict[str, str], receive: Receive) -> Receive:
     return replay
 
 
-async def _answer(send: Send, refusal: Refusal) -> None:
+async def answer(send: Send, refusal: Refusal) -> None:
+    """The refusal as the whole answer to a request."""
     body = refusal.body()
     headers = refusal.all_headers() | {"content-length": str(len(body))}
     await send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -22,11 +23,24 @@ def run_directory() -> Path:
 
 
 def interfaces() -> list[str]:
-    """Names of the interfaces that have a socket, sorted."""
+    """Names of the interfaces whose socket somebody listens on, sorted. Sockets that we
+    may not open count too; what a killed engine left behind does not."""
+    directory = run_directory()
     try:
-        return sorted(p.stem for p in run_directory().glob("*.sock"))
+        with os.scandir(directory) as entries:
+            paths = sorted(Path(e.path) for e in entries if e.name.endswith(".sock"))
+    except FileNotFoundError:
+        return []
     except PermissionError as error:
-        raise NotPermitted(f"cannot list {run_directory()}", hint="use sudo") from error
+        raise NotPermitted(f"cannot look into {directory}", hint="use sudo") from error
+    return [path.stem for path in paths if _listens(path)]
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        code = probe.connect_ex(str(path))
+    return code not in (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTSOCK)
 
 
 class UapiClient:
@@ -64,7 +78,10 @@ class UapiClient:
         Raises UapiError with the errno of a refusal.
         """
         pairs = self._exchange(text.encode())
-        code = abs(int(dict(pairs).get("errno", "0")))
+        try:
+            code = abs(int(dict(pairs).get("errno", "0")))
+        except ValueError as error:
+            raise self._nonsense() from error
         if code:
             raise UapiError(code, f"{self.interface}: {os.strerror(code)}")
         return [pair for pair in pairs if pair[0] != "errno"]
@@ -76,13 +93,7 @@ class UapiClient:
         """
         self._socket.settimeout(_CONTROL_TIMEOUT)
         line = json.dumps({"do": do, **values})
-        try:
-            answer = dict(self._exchange(f"tunnel=1\n{line}\n\n".encode()))
-        except TimeoutError as error:
-            raise TunnelError(
-                f"{self.interface}: no answer in {_CONTROL_TIMEOUT:g} s",
-                hint="the change may still happen: see tunnel history",
-            ) from error
+        answer = dict(self._exchange(f"tunnel=1\n{line}\n\n".encode()))
         if "result" in answer:
             return json.loads(answer["result"])
         if "error" not in answer:
@@ -96,13 +107,32 @@ class UapiClient:
         raise refused
 
     def _exchange(self, request: bytes) -> list[tuple[str, str]]:
-        self._socket.sendall(request)
-        answer = self._receive().decode()
+        """Raises TunnelError for everything that can go wrong on the way."""
+        try:
+            self._socket.sendall(request)
+            answer = self._receive().decode()
+        except TimeoutError as error:
+            raise TunnelError(
+                f"{self.interface}: no answer in {self._socket.gettimeout():g} s",
+                hint="a change may still happen: see tunnel history",
+            ) from error
+        except OSError as error:
+            reason = error.strerror or error
+            raise TunnelError(f"{self.interface}: the tunnel hung up: {reason}") from (
+                error
+            )
+        except UnicodeDecodeError as error:
+            raise self._nonsense() from error
         return [
             (key, value)
             for key, _, value in (line.partition("=") for line in answer.split("\n"))
             if key
         ]
+
+    def _nonsense(self) -> TunnelError:
+        return TunnelError(
+            f"{self.interface}: its socket answers something else than WireGuard does"
+        )
 
     def _receive(self) -> bytes:
         received = bytearray()

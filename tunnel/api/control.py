@@ -46,6 +46,7 @@ log = logging.getLogger("tunnel.control")
 Reply = Callable[[bytes], None]
 Request = Mapping[str, Any]
 _SOURCE = "control"
+_CONFIRM_MOST = 86400  # seconds
 
 
 class ControlDoor:
@@ -141,13 +142,12 @@ class ControlDoor:
     def _applied(self, prepared: Prepared, request: Request) -> dict[str, Any]:
         manager = self._manager
         prune = bool(request.get("prune", True))
-        confirm = request.get("confirm")
         told = self._told(manager.plan_for(prepared.desired, prune=prune))
         event = manager.apply(
             prepared,
             source=_SOURCE,
             prune=prune,
-            confirm_within=None if confirm is None else float(confirm),
+            confirm_within=_confirm_within(request.get("confirm")),
             expect=str(request.get("expect") or ""),
         )
         return self._done(told, event, bool(request.get("save")))
@@ -213,9 +213,20 @@ def _prepare(manager: Manager, request: Request) -> Prepared:
     else:
         return prepare_file(manager.path, manager.config)
     if request.get("save"):
-        later = request.get("confirm") is not None
-        return prepare_save(raw, source, own_path(manager.path), later=later)
-    return prepare_text(raw, source, base, create=request.get("do") == "apply")
+        later, own = request.get("confirm") is not None, own_path(manager.path)
+        return prepare_save(raw, source, own, later=later, like=manager.config)
+    create = request.get("do") == "apply"
+    return prepare_text(raw, source, base, create=create, like=manager.config)
+
+
+def _confirm_within(value: Any) -> float | None:
+    """Seconds. None of no seconds: the change would be gone before it is answered."""
+    if value is None or 0 < float(value) <= _CONFIRM_MOST:
+        return None if value is None else float(value)
+    raise TunnelError(
+        f"not a time to confirm in: {float(value):g} s",
+        hint="give more than 0 and at most 24 hours",
+    )
 
 
 def _peer_edit(item: Any) -> PeerEdit:

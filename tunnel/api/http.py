@@ -21,6 +21,7 @@ from tunnel.api.auth import Guard, allowed_hosts
 from tunnel.api.client import run_directory
 from tunnel.api.http_app import create_app
 from tunnel.api.http_bridge import Bridge, Runner
+from tunnel.api.http_protocol import ConnectionLimit, ProblemProtocol
 from tunnel.api.http_sockets import BACKLOG, listen, spelled
 from tunnel.api.http_token import find_token
 from tunnel.config.values import parse_host_port
@@ -96,8 +97,8 @@ class HttpServer:
         self._file = Path(name) if isinstance(name, str) else None
         self._server = _Server(
             uvicorn.Config(
-                app,
-                http="h11",
+                ConnectionLimit(app, _CONNECTIONS, self._connections),
+                http=ProblemProtocol,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -106,7 +107,6 @@ class HttpServer:
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
-                limit_concurrency=_CONNECTIONS,
                 timeout_keep_alive=_IDLE_SECONDS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
                 backlog=BACKLOG,
@@ -127,6 +127,9 @@ class HttpServer:
             log.exception("the HTTP API ended")
         finally:
             self._listener.close()
+
+    def _connections(self) -> int:
+        return len(self._server.server_state.connections)
 
     def leave(self) -> None:
         """Ends it without waiting; requests under way get a second."""

@@ -136,6 +136,10 @@ def _path(place: tuple[int | str, ...]) -> str:
 def _message(item: dict[str, Any]) -> str:
     """pydantic's words, where they are made of the schema and not of the input."""
     kind = str(item["type"])
+    if kind == "string_pattern_mismatch":  # every pattern here is that of a key
+        return "not a key of 32 bytes in base64 (44 characters)"
+    if kind == "model_attributes_type":
+        return "not a JSON object (send it as application/json)"
     if kind.startswith(("value_error", "assertion", "json_invalid")):
         return "not valid here" if kind != "json_invalid" else "not JSON"
     return str(item["msg"])

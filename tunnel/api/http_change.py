@@ -18,6 +18,7 @@ from tunnel.api.http_views import diffs_of
 from tunnel.api.problems import Refusal
 from tunnel.peer_edits import PeerEdit
 from tunnel.prepare import prepare_file
+from tunnel.reloads import changes_of
 from tunnel.state.plan import Plan
 from tunnel.state.render import key_text
 
@@ -168,7 +169,7 @@ def _planned(bridge: Bridge, plan: Plan) -> Applied:
     return Applied(
         message=f"would make {_count(len(plan.actions), 'change')}",
         dry_run=True,
-        changes=sorted({action.kind.value for action in plan.actions}),
+        changes=changes_of(plan),
         peers=[],
         duration_ms=0,
         plan=diffs_of(plan, bridge.engine.device.observe()),
@@ -183,13 +184,14 @@ def _applied(bridge: Bridge, event: Any, confirm_within: float | None) -> Applie
         message = "nothing to change"
     else:
         message = f"applied {', '.join(event.changes)}; all other sessions are kept"
+    waits = bridge.manager.pending_confirmation is not None
     return Applied(
         message=message,
         dry_run=False,
         changes=list(event.changes),
         peers=peers_of(event),
         duration_ms=event.duration_ms,
-        confirm_within=confirm_within,
+        confirm_within=confirm_within if waits else None,
         **_where(bridge),
     )
 

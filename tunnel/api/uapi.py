@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import islice
-from socket import AF_INET6, inet_ntop
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
+from tunnel._fastpath.uapi import peers_text
 from tunnel.api.uapi_edits import EditView, edit
+from tunnel.api.uapi_moves import MoveLog
 from tunnel.api.uapi_parse import (
     ControlRequest,
     GetRequest,
@@ -23,24 +23,15 @@ from tunnel.api.uapi_parse import (
     SetRequest,
 )
 from tunnel.errors import NotPermitted, TunnelError, UapiError
-from tunnel.state.merge import who
-from tunnel.state.model import DeviceState, Endpoint, PeerState, Prefix, clamp
+from tunnel.state.model import DeviceState, clamp
 from tunnel.state.plan import Plan, diff
-from tunnel.status import Live
 
 __all__ = ["Applied", "Control", "UapiDevice", "UapiSession"]
 
 log = logging.getLogger("tunnel.uapi")
 
-_NO_PSK = f"preshared_key={bytes(32).hex()}\n"
-_HANDSHAKE = "last_handshake_time_sec=%d\nlast_handshake_time_nsec=%d\n"
-_NEVER = _HANDSHAKE % (0, 0)
-_MOVES_LOGGED = 20
-_SECOND = 1_000_000_000
 _PEERS_AT_ONCE = 128
 _EARLY = 16 << 10  # bytes: not worth a system call below
-_IPV4_PORT = "%d.%d.%d.%d:%d"  # twice as fast as inet_ntop, and there are many
-_IPV4_PREFIX = "%d.%d.%d.%d/%d"
 
 
 Applied = Callable[[Plan, Exception | None], None]
@@ -64,7 +55,9 @@ class UapiDevice(EditView, Protocol):
 
     def apply(self, plan: Plan) -> int: ...
 
-    def live(self, public_key: bytes) -> Live: ...
+    @property
+    def live_peers(self) -> Mapping[bytes, object]:
+        """What is live of each peer: see `peers_text`."""
 
 
 class UapiSession:
@@ -73,11 +66,11 @@ class UapiSession:
     Without `control` there is no `tunnel=1`. Its answer may come `late`; until then the
     session is `waiting` and answers nothing else. `early` takes the beginning of a
     long answer, which the client can read while the rest is made; `feed` returns what
-    is left of it.
+    is left of it. `moves` warns of prefixes that other peers lose.
     """
 
-    __slots__ = ("_applied", "_control", "_device", "_early", "_late", "_parser",
-                 "_queue", "waiting")  # fmt: skip
+    __slots__ = ("_applied", "_control", "_device", "_early", "_late", "_moves",
+                 "_parser", "_queue", "waiting")  # fmt: skip
 
     def __init__(
         self,
@@ -87,13 +80,15 @@ class UapiSession:
         late: Callable[[bytes], None] | None = None,
         early: Callable[[bytes], None] | None = None,
         applied: Applied | None = None,
+        moves: MoveLog | None = None,
     ) -> None:
         self._device = device
         self._control = control
         self._late = late
         self._early = early
         self._applied = applied
-        self._parser = Parser()
+        self._moves = moves
+        self._parser = Parser(lambda: device.observe().peers)
         self._queue: deque[Request | UapiError] = deque()
         self.waiting = False
 
@@ -122,7 +117,7 @@ class UapiSession:
         """Everything but the last piece goes out at once if it can."""
         try:
             for piece in get_pieces(self._device):
-                answers.append(piece.encode())
+                answers.append(piece)
                 if self._early is not None and len(piece) > _EARLY:
                     self._early(b"".join(answers))
                     answers.clear()
@@ -159,14 +154,17 @@ class UapiSession:
             if isinstance(request, ControlRequest):
                 return self._ask_control(request.line)
             assert isinstance(request, SetRequest)
-            apply_request(self._device, request, self._applied)
+            apply_request(self._device, request, self._applied, self._moves)
         except Exception as error:  # noqa: BLE001 - a client must not end the tunnel
             return b"errno=-%d\n\n" % _errno(error)
         return b"errno=0\n\n"
 
 
 def apply_request(
-    device: UapiDevice, request: SetRequest, applied: Applied | None = None
+    device: UapiDevice,
+    request: SetRequest,
+    applied: Applied | None = None,
+    moves: MoveLog | None = None,
 ) -> None:
     """One `set`; raises the error it was refused with."""
     edited = edit(device.observe(), request, device)
@@ -184,23 +182,8 @@ def apply_request(
         raise
     if applied is not None:
         applied(plan, None)
-    _warn_of_moves(plan, edited.desired)
-
-
-def _warn_of_moves(plan: Plan, state: DeviceState) -> None:
-    """As in the kernel a prefix goes to whom it was given last; who lost it is still
-    there and does not know."""
-    peers = state.peers
-    lost = [move for move in plan.moves if move.source in peers]
-    for prefix, source, target in lost[:_MOVES_LOGGED]:
-        log.warning(
-            "allowed IP %s was taken from peer %s and belongs to peer %s now",
-            prefix_text(prefix),
-            who(peers[source]),
-            who(peers[target]),
-        )
-    if len(lost) > _MOVES_LOGGED:
-        log.warning("%d more allowed IPs moved", len(lost) - _MOVES_LOGGED)
+    if moves is not None:
+        moves.note(plan, edited.desired)
 
 
 def _errno(error: Exception) -> int:
@@ -222,58 +205,22 @@ def _errno(error: Exception) -> int:
 # --- get
 
 
-def endpoint_text(endpoint: Endpoint) -> str:
-    address, port, scope = endpoint
-    if len(address) == 4:
-        return _IPV4_PORT % (*address, port)
-    text = inet_ntop(AF_INET6, address)
-    return f"[{text}%{scope}]:{port}" if scope else f"[{text}]:{port}"
-
-
-def prefix_text(prefix: Prefix) -> str:
-    address, cidr = prefix
-    if len(address) == 4:
-        return _IPV4_PREFIX % (*address, cidr)
-    return f"{inet_ntop(AF_INET6, address)}/{cidr}"
-
-
-def _peer_text(peer: PeerState, live: Live) -> str:
-    endpoint, handshake, rx_bytes, tx_bytes = live
-    secret = peer.preshared_key
-    psk = f"preshared_key={secret.reveal().hex()}\n" if secret else _NO_PSK
-    where = f"endpoint={endpoint_text(endpoint)}\n" if endpoint else ""
-    when = _NEVER
-    if handshake:
-        when = _HANDSHAKE % divmod(handshake, _SECOND)
-    ips = "".join(
-        [f"allowed_ip={prefix_text(prefix)}\n" for prefix in peer.allowed_ips]
-    )
-    return (
-        f"public_key={peer.public_key.hex()}\n"
-        f"{psk}protocol_version=1\n{where}{when}"
-        f"tx_bytes={tx_bytes}\n"
-        f"rx_bytes={rx_bytes}\n"
-        f"persistent_keepalive_interval={peer.keepalive}\n"
-        f"{ips}"
-    )
-
-
-def _texts(device: UapiDevice) -> Iterator[str]:
-    state = device.observe()
-    if state.private_key is not None:
-        yield f"private_key={clamp(state.private_key.reveal()).hex()}\n"
+def _device_text(device: UapiDevice, state: DeviceState) -> str:
+    key, text = state.private_key, ""
+    if key is not None:
+        text = f"private_key={clamp(key.reveal()).hex()}\n"
     if device.listen_port:
-        yield f"listen_port={device.listen_port}\n"
+        text += f"listen_port={device.listen_port}\n"
     if state.fwmark:
-        yield f"fwmark={state.fwmark}\n"
-    for key, peer in state.peers.items():
-        if peer.enabled:
-            yield _peer_text(peer, device.live(key))
+        text += f"fwmark={state.fwmark}\n"
+    return text
 
 
-def get_pieces(device: UapiDevice) -> Iterator[str]:
+def get_pieces(device: UapiDevice) -> Iterator[bytes]:
     """The whole configuration with its secrets, some peers at a time: only for the
     UAPI socket."""
-    texts = _texts(device)
-    while piece := "".join(islice(texts, _PEERS_AT_ONCE)):
-        yield piece
+    state, live = device.observe(), device.live_peers
+    yield _device_text(device, state).encode()
+    peers = list(state.peers.values())
+    for start in range(0, len(peers), _PEERS_AT_ONCE):
+        yield peers_text(peers[start : start + _PEERS_AT_ONCE], live)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tunnel.api.uapi_parse import UNSET, PeerEdit, SetRequest, Unset
+from tunnel.api.uapi_parse import parse_unchanged
+from tunnel.api.uapi_requests import UNSET, PeerEdit, SetRequest, Unchanged, Unset
 from tunnel.state.model import (
     DeviceState,
     Endpoint,
@@ -114,6 +115,15 @@ class _Fold:
             else:
                 self._take(edit.public_key, draft, step[1])
 
+    def still(self, run: Unchanged) -> bool:
+        """Whether these sections still say what is: neither another change of the
+        device nor anything before them in this request is about one of their peers. A
+        prefix that moved is no exception, because who loses one gets a draft."""
+        if run.peers is not self._peers:
+            return False
+        drafts = self.drafts
+        return not drafts or not any(peer.public_key in drafts for peer in run.states)
+
     def _says_nothing_new(self, edit: PeerEdit) -> bool:
         """A whole peer as it is already, which is nearly all of a `wg syncconf`: no
         draft is needed while none of its prefixes has moved in this request."""
@@ -207,9 +217,16 @@ def edit(state: DeviceState, request: SetRequest, view: EditView) -> Edited:
                 fold.remove(key)
     if own is not None and own in state.peers:
         fold.remove(own)  # R67
-    for section in request.peers:
-        if section.public_key != own:  # R69
-            fold.section(section)
+    for section in request.sections():
+        if not isinstance(section, Unchanged):
+            parsed = [section]
+        elif fold.still(section):
+            continue
+        else:
+            parsed = parse_unchanged(section)
+        for one in parsed:
+            if one.public_key != own:  # R69
+                fold.section(one)
     return _edited(state, request, private_key, fold)
 
 
@@ -224,13 +241,14 @@ def _edited(
         else:
             peers.pop(key, None)
     port, fwmark = request.listen_port, request.fwmark
-    desired = replace(
-        state,
-        private_key=private_key,
-        listen_port=state.listen_port if isinstance(port, Unset) else port,
-        fwmark=state.fwmark if isinstance(fwmark, Unset) else fwmark,
-        peers=peers,
-    )
+    desired = state.with_peers(peers)
+    if (request.private_key, port, fwmark) != (UNSET, UNSET, UNSET):
+        desired = replace(
+            desired,
+            private_key=private_key,
+            listen_port=state.listen_port if isinstance(port, Unset) else port,
+            fwmark=state.fwmark if isinstance(fwmark, Unset) else fwmark,
+        )
     observed = state
     if fold.forced:
         observed = replace(state, peers=dict(state.peers) | fold.forced)

@@ -3,184 +3,77 @@
 A request is parsed to its end before anything is done about it, and one bad line
 refuses all of it (R73). Memory is bounded: a line has at most `MAX_LINE` bytes, a
 request at most `MAX_REQUEST`. No socket is read here.
+
+Nearly every section of a `wg syncconf` describes a peer as it is already. A parser that
+knows the peers has those passed over in C and notes only whose they were.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from socket import AF_INET, AF_INET6, if_nametoindex, inet_pton
 from typing import Final
 
-from tunnel.errors import UapiError
-from tunnel.state.model import (
-    Endpoint,
-    Prefix,
-    Secret,
-    clamp,
-    mask,
-    secret_or_none,
+from tunnel._fastpath.uapi import unchanged
+from tunnel.api.uapi_requests import (
+    UNSET,
+    ControlRequest,
+    GetRequest,
+    PeerEdit,
+    Peers,
+    Request,
+    SetRequest,
+    Unchanged,
 )
+from tunnel.api.uapi_values import (
+    invalid,
+    parse_endpoint,
+    parse_key,
+    parse_number,
+    parse_prefix,
+    parse_true,
+)
+from tunnel.errors import UapiError
+from tunnel.state.model import PeerState, Secret, clamp, secret_or_none
 
-__all__ = ["ControlRequest", "GetRequest", "Parser", "PeerEdit", "SetRequest"]
+__all__ = [
+    "UNSET",
+    "ControlRequest",
+    "GetRequest",
+    "Parser",
+    "PeerEdit",
+    "Request",
+    "SetRequest",
+    "parse_unchanged",
+]
 
 MAX_LINE: Final = 4096
 MAX_REQUEST: Final = 64 << 20
 MAX_CONTROL: Final = 16 << 20  # the one line of a request of our own
-_MAPPED: Final = bytes(10) + b"\xff\xff"
-
-
-class Unset:
-    """The type of `UNSET`: a field that the request does not mention."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset()
-
-
-@dataclass(slots=True)
-class PeerEdit:
-    """One `public_key=` section: what to do to that peer.
-
-    `allowed_ips` is in the order given: (True, prefix) gives it to the peer, (False,
-    prefix) takes it away, None takes all away (`replace_allowed_ips`).
-    """
-
-    public_key: bytes
-    remove: bool = False
-    update_only: bool = False
-    preshared_key: Secret | Unset | None = UNSET
-    endpoint: Endpoint | Unset = UNSET
-    keepalive: int | Unset = UNSET
-    replace_allowed_ips: bool = False
-    allowed_ips: list[tuple[bool, Prefix] | None] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class SetRequest:
-    """A whole `set=1`; sections of one peer may repeat and apply in order."""
-
-    private_key: Secret | Unset | None = UNSET
-    listen_port: int | Unset = UNSET
-    fwmark: int | Unset = UNSET
-    replace_peers: bool = False
-    peers: list[PeerEdit] = field(default_factory=list)
-
-
-class GetRequest:
-    """`get=1`."""
-
-
-@dataclass(slots=True)
-class ControlRequest:
-    """`tunnel=1` and one line of JSON: our own verb, see `control.py`."""
-
-    line: bytes = b""
-
-
-Request = GetRequest | SetRequest | ControlRequest
-
-
-def _invalid(what: str) -> UapiError:
-    return UapiError(errno.EINVAL, what)
-
-
-def _key(value: bytes) -> bytes:
-    try:
-        key = bytes.fromhex(value.decode())
-    except ValueError:
-        key = b""
-    if len(key) != 32 or len(value) != 64:  # fromhex passes over white space
-        raise _invalid("a key has 64 hexadecimal digits")
-    return key
-
-
-def _number(value: bytes | str, limit: int, what: str) -> int:
-    if not value.isdigit() or len(value) > 10 or int(value) > limit:
-        raise _invalid(f"{what} is a number from 0 to {limit}")
-    return int(value)
-
-
-def _true(value: bytes) -> bool:
-    if value != b"true":
-        raise _invalid("the only value is true")
-    return True
-
-
-def _address(text: str) -> bytes:
-    try:
-        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except (OSError, ValueError):
-        raise _invalid("not an IP address") from None
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode("ascii")
-    except UnicodeDecodeError:
-        raise _invalid("not ASCII") from None
-
-
-_WHOLE: Final = {"32": 32, "128": 128}  # a single address, which is most of them
-
-
-def parse_prefix(value: bytes) -> Prefix:
-    """`address/length` with any host bits, or an address alone."""
-    address, slash, length = _text(value).partition("/")
-    packed = _address(address)
-    bits = len(packed) * 8
-    if not slash or _WHOLE.get(length) == bits:
-        return packed, bits
-    return mask(packed, _number(length, bits, "the prefix length"))
-
-
-def parse_endpoint(value: bytes) -> Endpoint:
-    """`192.0.2.1:51820` or `[2001:db8::1%eth0]:51820`, numbers only."""
-    host, colon, port = _text(value).rpartition(":")
-    if not colon or (":" in host) != (host[:1] == "[" and host[-1:] == "]"):
-        raise _invalid("an endpoint is address:port or [address]:port")
-    address, percent, scope = host.strip("[]").partition("%")
-    packed = _address(address)
-    if len(packed) == 16 and packed.startswith(_MAPPED):
-        packed = packed[12:]
-    number = _number(port.encode(), 65535, "a port")
-    return packed, number, _scope(scope) if percent else 0
-
-
-def _scope(name: str) -> int:
-    if name.isdigit() and len(name) <= 9:
-        return int(name)
-    try:
-        return if_nametoindex(name)
-    except (OSError, ValueError):
-        raise _invalid("no such interface in the endpoint's scope") from None
 
 
 # --- one function per key: value -> change of the request
 
 
 def _set_private_key(request: SetRequest, value: bytes) -> None:
-    key = secret_or_none(_key(value))
+    key = secret_or_none(parse_key(value))
     request.private_key = key and Secret(clamp(key.reveal()))
 
 
 def _set_listen_port(request: SetRequest, value: bytes) -> None:
-    request.listen_port = _number(value, 65535, "listen_port")
+    request.listen_port = parse_number(value, 65535, "listen_port")
 
 
 def _set_fwmark(request: SetRequest, value: bytes) -> None:
-    request.fwmark = _number(value, 0xFFFFFFFF, "fwmark")
+    request.fwmark = parse_number(value, 0xFFFFFFFF, "fwmark")
 
 
 def _set_replace_peers(request: SetRequest, value: bytes) -> None:
-    request.replace_peers = _true(value)
+    request.replace_peers = parse_true(value)
 
 
 def _set_preshared_key(peer: PeerEdit, value: bytes) -> None:
-    peer.preshared_key = secret_or_none(_key(value))
+    peer.preshared_key = secret_or_none(parse_key(value))
 
 
 def _set_endpoint(peer: PeerEdit, value: bytes) -> None:
@@ -188,19 +81,19 @@ def _set_endpoint(peer: PeerEdit, value: bytes) -> None:
 
 
 def _set_keepalive(peer: PeerEdit, value: bytes) -> None:
-    peer.keepalive = _number(value, 65535, "persistent_keepalive_interval")
+    peer.keepalive = parse_number(value, 65535, "persistent_keepalive_interval")
 
 
 def _set_remove(peer: PeerEdit, value: bytes) -> None:
-    peer.remove = _true(value)
+    peer.remove = parse_true(value)
 
 
 def _set_update_only(peer: PeerEdit, value: bytes) -> None:
-    peer.update_only = _true(value)
+    peer.update_only = parse_true(value)
 
 
 def _set_replace_allowed_ips(peer: PeerEdit, value: bytes) -> None:
-    peer.replace_allowed_ips = _true(value)
+    peer.replace_allowed_ips = parse_true(value)
     peer.allowed_ips.append(None)
 
 
@@ -211,7 +104,7 @@ def _set_allowed_ip(peer: PeerEdit, value: bytes) -> None:
 
 def _set_protocol_version(_peer: PeerEdit, value: bytes) -> None:
     if value != b"1":
-        raise _invalid("protocol_version is 1")
+        raise invalid("protocol_version is 1")
 
 
 _DEVICE_KEYS: Final[dict[bytes, Callable[[SetRequest, bytes], None]]] = {
@@ -232,18 +125,24 @@ _PEER_KEYS: Final[dict[bytes, Callable[[PeerEdit, bytes], None]]] = {
 }
 
 
+_PUBLIC_KEY: Final = b"\npublic_key="
+
+
 class Parser:
     """Feed it what arrives; take requests out. One per connection.
 
     A request that is wrong comes out as the `UapiError` to answer with, after its
     blank line, so that the sender is not cut off while it is still writing. When
     `broken` is set, the stream cannot be followed any further.
+
+    `known` are the peers as they are by now. Without it no section is `unchanged`.
     """
 
-    __slots__ = ("_error", "_peer", "_rest", "_size", "_target", "broken")
+    __slots__ = ("_error", "_known", "_peer", "_rest", "_size", "_target", "broken")
 
-    def __init__(self) -> None:
-        self._rest = b""  # a line without its end
+    def __init__(self, known: Callable[[], Peers] | None = None) -> None:
+        self._known = known
+        self._rest = b""  # a line, or a section, without its end
         self._size = 0  # of the request so far
         self._target: Request | None = None
         self._peer: PeerEdit | None = None
@@ -252,18 +151,47 @@ class Parser:
 
     def feed(self, data: bytes) -> Iterator[Request | UapiError]:
         """Consume all of what it yields before feeding more."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        for line in lines:
-            if self._peer is not None and self._plain(line):
-                continue  # nearly every line there is
-            if self.broken:
-                return
-            finished = self._line(line)
-            if finished is not None:
-                yield finished
+        data, at = self._rest + data, 0
+        self._rest = b""
+        while at < len(data):
+            at, end = self._pass_over(data, at)
+            lines = data[at:end].split(b"\n")
+            self._rest += lines.pop()
+            at = end
+            for line in lines:
+                if self._peer is not None and self._plain(line):
+                    continue  # nearly every line there is
+                if self.broken:
+                    return
+                finished = self._line(line)
+                if finished is not None:
+                    yield finished
         if len(self._rest) > self._longest() and not self.broken:
             yield self._break("a line is too long")
+
+    def _pass_over(self, data: bytes, at: int) -> tuple[int, int]:
+        """Notes the sections from `at` on that say nothing new. The lines between the
+        two places returned are to be taken one by one; a section whose end is still to
+        come waits for it in `_rest`."""
+        target, whole = self._target, len(data)
+        peers = self._known() if self._known is not None else None
+        if not peers:
+            return at, whole
+        if isinstance(target, SetRequest):
+            size = self._size + whole - at
+            if target.replace_peers or self._error is not None or size > MAX_REQUEST:
+                return at, whole  # all are new; or each line has to be looked at
+            start, states = at, list[PeerState]()
+            at, cut = unchanged(data, start, peers, states)
+            if states:
+                run = Unchanged(len(target.peers), peers, states, data[start:at])
+                target.unchanged.append(run)
+                self._size += len(run.text) - run.text.count(b"\n")
+            if cut and whole - at <= MAX_LINE:
+                self._rest = data[at:]
+                return whole, whole
+        found = data.find(_PUBLIC_KEY, at)
+        return at, found + 1 if found >= 0 else whole
 
     def _plain(self, line: bytes) -> bool:
         """Takes a good line of a peer; what `_line` would do about it, in less time."""
@@ -292,7 +220,7 @@ class Parser:
 
     def _begin_peer(self, value: bytes) -> None:
         assert isinstance(self._target, SetRequest)
-        self._peer = PeerEdit(_key(value))
+        self._peer = PeerEdit(parse_key(value))
         self._target.peers.append(self._peer)
 
     def _break(self, reason: str) -> UapiError:
@@ -341,23 +269,30 @@ class Parser:
     def _edit(self, line: bytes) -> None:
         if isinstance(self._target, ControlRequest):
             if self._target.line:
-                raise _invalid("tunnel=1 takes one line")
+                raise invalid("tunnel=1 takes one line")
             self._target.line = line
             return
         key, equals, value = line.partition(b"=")
         if not equals:
             raise UapiError(errno.EPROTO, "a line is key=value")
         if not isinstance(self._target, SetRequest):
-            raise _invalid("get takes no keys")
+            raise invalid("get takes no keys")
         if key == b"public_key":
             self._begin_peer(value)
         elif self._peer is not None:
             change_peer = _PEER_KEYS.get(key)
             if change_peer is None:
-                raise _invalid("unknown key of a peer")
+                raise invalid("unknown key of a peer")
             change_peer(self._peer, value)
         else:
             change_device = _DEVICE_KEYS.get(key)
             if change_device is None:
-                raise _invalid("unknown key of the device")
+                raise invalid("unknown key of the device")
             change_device(self._target, value)
+
+
+def parse_unchanged(run: Unchanged) -> list[PeerEdit]:
+    """What was passed over, parsed after all."""
+    (request,) = Parser().feed(b"set=1\n%b\n" % run.text)
+    assert isinstance(request, SetRequest)
+    return request.peers

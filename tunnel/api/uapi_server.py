@@ -13,12 +13,15 @@ import logging
 import os
 import socket
 import stat
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from tunnel.api.uapi import Applied, Control, UapiDevice, UapiSession
+from tunnel.api.uapi_moves import MoveLog
 from tunnel.errors import DeviceError
+from tunnel.io.presence_linux import Presence
 from tunnel.loop import ControlLoop
 
 __all__ = ["UapiServer", "bind_socket", "run_directory", "socket_path"]
@@ -30,7 +33,7 @@ _MAX_CLIENTS: Final = 256
 _BACKLOG: Final = 128
 _ACCEPT_AT_ONCE: Final = 32
 _PAUSE: Final = 100_000_000  # after accept ran out of descriptors
-_WATCH: Final = 250_000_000  # how often the socket's file is looked at
+_WATCH: Final = 250_000_000  # how often the file is looked at where nothing tells
 
 
 def run_directory() -> Path:
@@ -96,16 +99,18 @@ class _Client:
         self.sock = sock
         self.pending = memoryview(b"")
         self.last_seen = now
-        self._begun: list[bytes] = []
+        self._begun: deque[bytes] = deque()
 
     def begin(self, data: bytes) -> None:
-        """Sends the beginning of an answer, or as much of it as fits."""
-        if not self._begun:
-            # full, or gone: that shows when the rest is sent
-            with contextlib.suppress(OSError):
-                data = data[self.sock.send(data) :]
-        if data:
-            self._begun.append(data)
+        """Sends the beginning of an answer, or as much of it as fits by now."""
+        self._begun.append(data)
+        # full, or gone: that shows when the rest is sent
+        with contextlib.suppress(OSError):
+            while self._begun and not self.pending:
+                sent = self.sock.send(self._begun[0])
+                rest = self._begun.popleft()[sent:]
+                if rest:
+                    self._begun.appendleft(rest)
 
     def left(self, end: bytes) -> bytes:
         """What is still to be sent of an answer that ends like this."""
@@ -142,12 +147,16 @@ class UapiServer:
         self._on_gone = on_gone
         self._control = control
         self._applied = applied
+        self._moves = MoveLog(loop.call_later, loop.now)
         self._clients: dict[int, _Client] = {}
         self._closed = False
         listener.setblocking(False)
         loop.add_reader(listener.fileno(), self._accept)
+        self._presence = Presence.watch(path) if path is not None else None
+        if self._presence is not None:
+            loop.add_reader(self._presence.fileno(), self._hinted)
         if path is not None:
-            loop.call_later(_WATCH, self._watch)
+            self._watch()  # also what happened before the watch was there
 
     def _look(self) -> tuple[int, int] | None:
         if self._path is None:
@@ -158,15 +167,28 @@ class UapiServer:
             return None
         return found.st_dev, found.st_ino
 
+    def _hinted(self) -> None:
+        if self._presence is not None:
+            self._presence.read()
+            self._watch()
+
     def _watch(self) -> None:
+        """Looks at the file; again when something tells, or else in a while."""
         if self._closed:
             return
         if self._look() != self._identity:
             log.info("the UAPI socket was removed")
             self._identity = None
+            self._forget_file()
             self._on_gone()
-            return
-        self._loop.call_later(_WATCH, self._watch)
+        elif self._presence is None:
+            self._loop.call_later(_WATCH, self._watch)
+
+    def _forget_file(self) -> None:
+        if self._presence is not None:
+            self._loop.remove_reader(self._presence.fileno())
+            self._presence.close()
+            self._presence = None
 
     def _accept(self) -> None:
         for _ in range(_ACCEPT_AT_ONCE):
@@ -194,6 +216,7 @@ class UapiServer:
             late=lambda answer: self._late(client, answer),
             early=client.begin,
             applied=self._applied,
+            moves=self._moves,
         )
         self._clients[sock.fileno()] = client
         self._loop.add_reader(sock.fileno(), lambda: self._readable(client))
@@ -263,6 +286,7 @@ class UapiServer:
         if self._closed:
             return
         self._closed = True
+        self._forget_file()
         for client in list(self._clients.values()):
             self._drop(client)
         self._loop.remove_reader(self._listener.fileno())

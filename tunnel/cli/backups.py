@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tunnel.cli.plan import AsJson
+from tunnel.errors import TunnelError
 
 __all__ = ["register"]
 
@@ -21,10 +22,13 @@ ConfigOption = Annotated[
 
 
 def backups(config: ConfigOption = "config.json", as_json: AsJson = False) -> None:
-    """List the backups of a configuration file, newest first."""
+    """List the backups of a configuration or wg-quick file, newest first."""
     from tunnel.config.save import backups as find
 
-    found = find(Path(config))
+    try:
+        found = find(Path(config))
+    except OSError as error:
+        raise TunnelError(f"{config}: {error.strerror or error}") from error
     if as_json:
         listed = [
             {"name": b.name, "time": b.when.isoformat(), "bytes": b.size} for b in found
@@ -49,16 +53,22 @@ def restore(
 ) -> None:
     """Put an earlier content back in place; the present one becomes a backup."""
     from tunnel.config.save import find_backup, save
-    from tunnel.config.store import parse_config
+    from tunnel.fleet.files import check_text
+    from tunnel.fleet.partial import read_text
 
     path = Path(config)
     backup = find_backup(path, name)
-    raw = backup.path.read_bytes()
-    parse_config(raw, backup.name, base=path.absolute().parent, create=False)
+    text = read_text(str(backup.path))
+    check_text(path, text, backup.name)
     if dry_run:
         print(f"{backup.name}: good")
         return
-    save(path, raw)
+    try:
+        save(path, text)
+    except OSError as error:
+        raise TunnelError(
+            f"nothing was changed: cannot save {path}: {error.strerror or error}"
+        ) from error
     print(f"{config} is {backup.name} again")
 
 

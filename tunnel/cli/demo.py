@@ -17,7 +17,9 @@ from rich.live import Live
 from rich.table import Table
 
 from tunnel.api.client import UapiClient
-from tunnel.cli.demo_ends import RATE, Ends, InProcess, Namespaces, namespaces_work
+from tunnel.cli.demo_pair import RATE, Ends
+from tunnel.cli.demo_process import InProcess
+from tunnel.cli.demo_spaces import Namespaces, namespaces_work
 from tunnel.cli.status import PeerView, ask
 from tunnel.cli.traffic import Counts
 from tunnel.errors import TunnelError

@@ -80,10 +80,14 @@ def up(
 @app.command()
 def check(config: ConfigFile = "config.json") -> None:
     """Say whether a configuration is right, with every problem in it."""
+    from tunnel.cli.exposure import exposed
     from tunnel.config.store import load_config
 
-    peers = len(load_config(config, create=False).peers)
-    print(f"{config}: good, {peers} peer{'' if peers == 1 else 's'}")
+    loaded = load_config(config, create=False)
+    count = len(loaded.facts.peers)
+    print(f"{config}: good, {count} peer{'' if count == 1 else 's'}")
+    for warning in exposed(Path(config), loaded) if config != "-" else ():
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command()

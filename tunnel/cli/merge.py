@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tunnel.cli.merge_show import Options, Result, as_json, show
 from tunnel.errors import ApplyError, TunnelError
-from tunnel.fleet.files import FileText, open_file
+from tunnel.fleet.files import open_file
 from tunnel.fleet.partial import PartialSet, read_partial, read_text
 from tunnel.fleet.standins import StandIns
-from tunnel.state.merge import PartialPeer, Presence, merge, presence, who
+from tunnel.fleet.texts import FileText
+from tunnel.state.merge import PartialPeer, Presence, merge, presence
 from tunnel.state.model import DeviceState
-from tunnel.state.plan import ActionKind, Plan, diff
+from tunnel.state.plan import diff
 
 __all__ = ["Options", "command", "inventory_of", "run"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What was asked for. `preview` is where a dry run writes the new text (a file of
-    its own in the temporary directory when empty)."""
-
-    prune: bool = False
-    dry_run: bool = False
-    inventory: tuple[str, ...] | None = None
-    preview: str = ""
-    show_secrets: bool = False
-    as_json: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """One merge, decided and perhaps made."""
-
-    target: str
-    status: str
-    before: DeviceState
-    after: DeviceState
-    plan: Plan
-    texts: tuple[FileText, ...] = ()
-    previews: tuple[str, ...] = ()
-    presence: Presence = field(default_factory=lambda: Presence((), ()))
-    told: dict[str, Any] | None = None  # what the tunnel itself says it does
 
 
 def inventory_of(words: Sequence[str]) -> tuple[str, ...] | None:
@@ -93,13 +66,13 @@ def run(
         from tunnel.cli.merge_running import merge_running
 
         shown = merge_running(partial, running, options)
-        result, names = _Result(*shown), StandIns()
+        result, names = Result(*shown), StandIns()
     else:
         result, names = _merge_file(partial, Path(target or "config.json"), options)
     if options.as_json:
-        print(json.dumps(_as_json(result, names), indent=2))
+        print(json.dumps(as_json(result, names), indent=2))
     else:
-        _show(result, names, options)
+        show(result, names, options)
 
 
 def decide(
@@ -141,7 +114,7 @@ def require(found: Presence) -> None:
         )
 
 
-def _merge_file(partial: str, path: Path, options: Options) -> tuple[_Result, StandIns]:
+def _merge_file(partial: str, path: Path, options: Options) -> tuple[Result, StandIns]:
     names = StandIns()
     status = "UPDATE" if path.exists() else "NEW"
     with ExitStack() as stack:
@@ -163,7 +136,7 @@ def _merge_file(partial: str, path: Path, options: Options) -> tuple[_Result, St
             again = open_file(path, names, create=False)
             found = presence(again.state.peers.values(), expected(parts, options))
             require(found)
-    result = _Result(
+    result = Result(
         str(path),
         status,
         file.state,
@@ -190,8 +163,10 @@ def _save(saving: Any, texts: list[FileText]) -> None:
         saving.prepare({text.path: text.new.encode() for text in texts})
         saving.commit()
     except OSError as error:
-        where = error.filename or texts[0].path
-        raise TunnelError(f"cannot write {where}: {error.strerror}") from error
+        where = ", ".join(str(text.path) for text in texts)
+        raise TunnelError(
+            f"nothing was changed: cannot save {where}: {error.strerror or error}"
+        ) from error
     saving.settle()
 
 
@@ -216,71 +191,3 @@ def _previews(texts: list[FileText], options: Options) -> list[str]:
             file.write(text.new if options.show_secrets else text.new_shown)
         made.append(name)
     return made
-
-
-# --- showing
-
-
-def _change(result: _Result) -> str:
-    count = len(result.after.peers) - len(result.before.peers)
-    kinds = [action.kind.value for action in result.plan.actions]
-    if result.told is not None:
-        kinds = [action["action"] for action in result.told["diffs"]]
-    changed = kinds.count(ActionKind.UPDATE.value)
-    text = f"{count:+d} peer(s)" if count else "+0 peer(s)"
-    return f"{text}, {changed} updated" if changed else text
-
-
-def _summary(result: _Result, options: Options) -> list[str]:
-    after = "Preview peers" if options.dry_run else "Merged peers"
-    rows = [("File" if result.status != "RUNNING" else "Tunnel", result.target)]
-    rows += [("Status", result.status)]
-    rows += [("Current peers", str(len(result.before.peers)))]
-    rows += [(after, str(len(result.after.peers)))]
-    rows += [("Change", _change(result))]
-    rows += [("Preview file", name) for name in result.previews]
-    if result.presence.extra:
-        extra = ", ".join(map(who, result.presence.extra))
-        rows.append(("Extra peers", f"{extra} (not expected, kept)"))
-    return [f"{f'{name}:':15}{value}" for name, value in rows]
-
-
-def _diff(text: FileText, options: Options) -> str:
-    old, new = text.old_shown, text.new_shown
-    if options.show_secrets:
-        old, new = text.old or "", text.new
-    lines = difflib.unified_diff(
-        old.splitlines(),
-        new.splitlines(),
-        f"{text.path} (current)",
-        f"{text.path} (preview)",
-        lineterm="",
-    )
-    return "\n".join(lines)
-
-
-def _show(result: _Result, names: StandIns, options: Options) -> None:
-    if options.dry_run:
-        for text in result.texts:
-            print(_diff(text, options), end="\n\n")
-    told = result.told
-    print(names.restore(result.plan.text() if told is None else str(told["text"])))
-    print("\n".join(_summary(result, options)))
-
-
-def _as_json(result: _Result, names: StandIns) -> dict[str, Any]:
-    plan = result.plan.json()
-    if result.told is not None:
-        plan = {key: result.told[key] for key in plan}
-    plan = json.loads(names.restore(json.dumps(plan)))
-    return {
-        "target": result.target,
-        "status": result.status,
-        "changed": bool(plan["total_changes"] or result.texts),
-        "current_peers": len(result.before.peers),
-        "preview_peers": len(result.after.peers),
-        "change": _change(result),
-        "previews": list(result.previews),
-        "extra": [who(peer) for peer in result.presence.extra],
-        "plan": plan,
-    }

@@ -29,7 +29,7 @@ __all__ = ["edits_of", "merge_running"]
 
 
 def merge_running(partial: str, interface: str, options: Options) -> tuple[Any, ...]:
-    """What `_Result` of `merge.py` takes; raises TunnelError with nothing changed."""
+    """What `Result` is made of; raises TunnelError with nothing changed."""
     given = read_partial(partial, Addresses(socket.getaddrinfo).endpoint)
     name = interface or _only_one()
     managed = _managed(name)

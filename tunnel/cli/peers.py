@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from tunnel.api.client import UapiClient
-from tunnel.cli.plan import AsJson, Interface, PlanHash, choose, show_done, show_plan
+from tunnel.cli.plan import AsJson, Interface, PlanHash, choose
+from tunnel.cli.screen import console, table
+from tunnel.cli.show import show_done, show_plan
 from tunnel.errors import TunnelError
 
 __all__ = ["app"]
@@ -199,24 +201,15 @@ def list_(interface: Interface = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(peers, indent=2))
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("name", "public key", "state", "handshake", "allowed IPs"):
-        table.add_column(column, overflow="fold")
+    shown = table(("name", "public key", "state", "handshake", "allowed IPs"))
     for peer in peers:
         state = "connected" if peer["connected"] else "idle"
         last = peer["latest_handshake"]
-        table.add_row(
+        shown.add_row(
             peer["name"] or "-",
             peer["public_key"],
             state if peer["enabled"] else "disabled",
             f"{max(0, time.time() - last):.0f} s ago" if last else "never",
             " ".join(peer["allowed_ips"]) or "-",
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(table)
+    console().print(shown)

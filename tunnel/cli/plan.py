@@ -9,23 +9,19 @@ from __future__ import annotations
 import json
 import re
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tunnel.api.client import UapiClient, interfaces
+from tunnel.cli.show import show_done, show_event, show_plan
 from tunnel.errors import TunnelError
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-__all__ = ["choose", "register", "show_plan"]
+__all__ = ["choose", "register"]
 
 _STDIN_MOST = 16 << 20
-_SIGNS = {"add": "+", "remove": "-", "restart": "!"}
-_STYLES = {"add": "green", "remove": "red", "restart": "bold red"}
+_CONFIRM_MOST = 86400  # seconds, as over HTTP
 
 File = Annotated[
     str | None,
@@ -93,91 +89,14 @@ def _read(file: str) -> bytes:
 def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text)
     if match is None:
-        raise TunnelError(f"not a time: {text}", hint="write 60s or 5m")
-    return float(match[1]) * {"m": 60, "h": 3600}.get(match[2] or "s", 1)
-
-
-# --- printing
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
-    # lines are not broken for a file or a pipe
-    return console if console.is_terminal else Console(
-        highlight=False, markup=False, width=200
-    )  # fmt: skip
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "(none)"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "(none)" if value in ("", None) else str(value)
-
-
-def show_plan(plan: dict[str, Any]) -> None:
-    """The table of a plan, before and after, and what becomes of the sessions."""
-    from rich import box
-    from rich.table import Table
-
-    console = _console()
-    if not plan["diffs"]:
-        console.print(f"{plan['interface']}: nothing to change")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "action", "peer", "what", "before", "after", "session"):
-        table.add_column(column, overflow="fold")
-    for action in plan["diffs"]:
-        _add_rows(table, action)
-    console.print(table)
-    for move in plan["moves"]:
-        console.print(
-            f"{move['prefix']} moves from {move['from'][:12]}… to {move['to'][:12]}…"
+        raise TunnelError(f"--confirm: not a time: {text}", hint="write 60s or 5m")
+    seconds = float(match[1]) * {"m": 60, "h": 3600}.get(match[2] or "s", 1)
+    if not 0 < seconds <= _CONFIRM_MOST:
+        raise TunnelError(
+            f"--confirm: {text} is no time to confirm in",
+            hint="give more than 0 and at most 24h",
         )
-    summary = plan["summary"]
-    console.print(
-        f"{plan['interface']}: {summary['current_peers']} peers now, "
-        f"{summary['target_peers']} then ({summary['added']} added, "
-        f"{summary['updated']} changed, {summary['removed']} removed)"
-    )
-    console.print(f"plan {plan['hash'][:16]}")
-    if plan["needs_restart"]:
-        console.print("This needs a restart: a running tunnel cannot change it.")
-
-
-def _add_rows(table: Any, action: dict[str, Any]) -> None:
-    kind = action["action"]
-    key = action.get("public_key", "")
-    peer = action.get("name") or (f"{key[:12]}…" if key else "")
-    head = (_SIGNS.get(kind, "~"), kind, peer)
-    changes = [] if kind == "remove" else action["changes"]
-    session = action["session"]
-    for change in changes or [{"field": "", "before": "", "after": ""}]:
-        field = change["field"]
-        before, after = (_cell(change[side]) for side in ("before", "after"))
-        if before == after == "(set)":
-            after = "(another one)"
-        cells = (field, before, after) if field else ("", "", "")
-        table.add_row(*head, *cells, session, style=_STYLES.get(kind))
-        head, session = ("", "", ""), ""
-
-
-def show_done(answer: dict[str, Any]) -> None:
-    """The plan that was applied, and how it went."""
-    show_plan(answer)
-    event = answer["event"]
-    if event is None or not event["changes"]:
-        return
-    line = f"applied in {event['duration_ms']:.1f} ms, generation {event['generation']}"
-    if answer["saved"]:
-        line += ", saved"
-    print(line)
-    if answer["pending_confirmation"] is not None:
-        left = answer["pending_confirmation"]
-        print(f"taken back in {left:.0f} s unless you run: tunnel confirm")
+    return seconds
 
 
 # --- the commands
@@ -257,13 +176,13 @@ def confirm(interface: Interface = None) -> None:
 def rollback(interface: Interface = None) -> None:
     """Take the change that was applied with --confirm back now."""
     with UapiClient(choose(interface)) as client:
-        _show_event(client.control("rollback"))
+        show_event(client.control("rollback"))
 
 
 def reload(interface: Interface = None) -> None:
     """Make the running tunnel read its file again, as SIGHUP does."""
     with UapiClient(choose(interface)) as client:
-        _show_event(client.control("reload"))
+        show_event(client.control("reload"))
 
 
 def history(interface: Interface = None, as_json: AsJson = False) -> None:
@@ -274,19 +193,8 @@ def history(interface: Interface = None, as_json: AsJson = False) -> None:
         print(json.dumps(answer, indent=2))
         return
     for event in answer["events"]:
-        _show_event(event)
+        show_event(event)
     print(f"{answer['succeeded']} succeeded, {answer['failed']} failed")
-
-
-def _show_event(event: dict[str, Any]) -> None:
-    when = datetime.fromtimestamp(event["timestamp"]).astimezone()
-    if event["success"]:
-        what = ", ".join(event["changes"]) or "nothing to change"
-        counts = [f"{n} {kind}" for kind, n in event["counts"].items() if n]
-        what += f" ({', '.join(counts)})" if counts else ""
-    else:
-        what = f"refused: {event['error']}"
-    print(f"{when:%Y-%m-%d %H:%M:%S} {event['source']}: {what}")
 
 
 def register(app: typer.Typer) -> None:

@@ -124,8 +124,7 @@ def _age(then: int, now: float) -> str:
 
 
 def _show(view: InterfaceView) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from tunnel.cli.screen import console, table
 
     now = time.time()
     connected = sum(now - p.latest_handshake < CONNECTED_FOR for p in view.peers)
@@ -133,28 +132,44 @@ def _show(view: InterfaceView) -> None:
         f"{view.name}: {view.public_key or 'no private key'}, "
         f"port {view.listen_port}, {connected} of {len(view.peers)} peers connected"
     )
-    table = Table(title=title, title_justify="left")
-    for column in ("peer", "endpoint", "handshake", "received", "sent", "allowed IPs"):
-        table.add_column(column, overflow="fold")
+    names = _names(view.name)
+    columns = ["peer", "endpoint", "handshake", "received", "sent", "allowed IPs"]
+    shown = table(["name", *columns] if names else columns)
     for peer in view.peers:
-        table.add_row(
+        cells = [
             peer.public_key,
             peer.endpoint or "-",
             _age(peer.latest_handshake, now),
             _bytes(peer.rx),
             _bytes(peer.tx),
             " ".join(peer.allowed_ips) or "-",
-        )
-    Console().print(table)
+        ]
+        name = [names.get(peer.public_key) or "-"] if names else []
+        shown.add_row(*name, *cells)
+    screen = console()
+    screen.print(title)
+    screen.print(shown)
+
+
+def _told(name: str, do: str) -> Any:
+    """What a tunnel of `tunnel up` answers; None from another engine."""
+    try:
+        with UapiClient(name) as client:
+            return client.control(do)
+    except TunnelError:
+        return None
+
+
+def _names(name: str) -> dict[str, str]:
+    """The names that the peers of an interface have, by key; the UAPI knows none."""
+    peers = _told(name, "peers") or ()
+    return {peer["public_key"]: peer["name"] for peer in peers if peer["name"]}
 
 
 def _own_state(name: str) -> dict[str, Any]:
     """What a tunnel of this program tells beyond that: `state`, with its history."""
-    try:
-        with UapiClient(name) as client:
-            return {"state": client.control("state")}
-    except TunnelError:
-        return {}  # another engine, or tunnel-wg
+    state = _told(name, "state")
+    return {} if state is None else {"state": state}
 
 
 def status(interface: str | None, *, as_json: bool) -> None:

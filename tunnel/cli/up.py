@@ -63,6 +63,7 @@ def run(config: str, *, log_level: str | None = None) -> None:
 
     A file is followed from then on, standard input cannot be.
     """
+    from tunnel.cli.exposure import exposed
     from tunnel.config.desired import desired_state
     from tunnel.config.reload import Attempt, Source
     from tunnel.config.store import load_config
@@ -80,6 +81,8 @@ def run(config: str, *, log_level: str | None = None) -> None:
     desired = attempt.desired
     output = str(dict(desired.settings).get("logging.output", "stderr"))
     log_to(output, log_level or desired.log_level)
+    for warning in exposed(path, attempt.config) if path is not None else ():
+        log.warning("%s", warning)
     harden()
     calm_collector()
     with serve(
@@ -96,7 +99,10 @@ def _follow_logging(manager: Manager, fixed: str | None) -> None:
 
     def change(_: object) -> None:
         level = fixed or str(manager.setting("log_level"))
-        log_to(str(manager.setting("logging.output")), level)
+        try:
+            log_to(str(manager.setting("logging.output")), level)
+        except TunnelError as error:
+            log.error("the log stays where it is: %s", error)
 
     manager.on_setting("log_level", change)
     manager.on_setting("logging.output", change)

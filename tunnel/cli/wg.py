@@ -2,7 +2,8 @@
 
 Starts with the standard library only, so that an idle interface is small. Environment:
 LOG_LEVEL (verbose, debug, error, silent), WG_PROCESS_FOREGROUND=1, WG_TUN_FD,
-WG_UAPI_FD, and TUNNEL_RUN_DIR for the directory of the socket.
+WG_UAPI_FD, TUNNEL_WORKERS (auto, or 1 to 16 threads that carry packets), and
+TUNNEL_RUN_DIR for the directory of the socket.
 """
 
 from __future__ import annotations
@@ -111,12 +112,13 @@ def _running(interface: str) -> Iterator[Engine]:
 
     tun_fd = _descriptor("WG_TUN_FD")
     tun = tun_from_fd(tun_fd) if tun_fd is not None else None
-    engine = Engine(InterfaceState(name=interface), tun=tun)
+    engine = Engine(InterfaceState(name=interface, workers=_workers()), tun=tun)
     with contextlib.closing(engine):
+        # before the socket, by which others know that there is somebody to signal
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            engine.loop.on_signal(signum, engine.loop.stop)
         server = _uapi(engine)
         with contextlib.closing(server):
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                engine.loop.on_signal(signum, engine.loop.stop)
             engine.start()
             yield engine
 
@@ -147,6 +149,20 @@ def _descriptor(variable: str) -> int | None:
     except (ValueError, OSError):
         raise TunnelError(f"{variable} is not an open descriptor") from None
     return fd
+
+
+def _workers() -> int:
+    from tunnel.errors import TunnelError
+    from tunnel.workers import WORKERS_MAX, read_workers
+
+    text = os.environ.get("TUNNEL_WORKERS", "auto")
+    found = read_workers(text)
+    if found is None:
+        raise TunnelError(
+            f"TUNNEL_WORKERS is {text[:20]!r}, which is not a number of workers",
+            hint=f"set it to auto or a number of 1 to {WORKERS_MAX}",
+        )
+    return found
 
 
 def _log_to_stderr(interface: str) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from tunnel.config.documents import Document
 from tunnel.config.identity import encode_key, generate_private_key, public_key
 from tunnel.config.peers import (
     KEEPALIVE_MAX,
-    Entry,
     PeerChecker,
     PeerFacts,
     check_name,
@@ -37,7 +37,9 @@ from tunnel.config.values import (
     parse_listen,
     parse_prefix,
     parse_seconds,
+    shown,
 )
+from tunnel.protocol.prefixes import PrefixSet
 from tunnel.state.model import (
     Address,
     InterfaceState,
@@ -46,6 +48,7 @@ from tunnel.state.model import (
     canonical_prefixes,
     clamp,
 )
+from tunnel.workers import AUTO, WORKERS_MAX, read_workers
 
 __all__ = ["SERVER_NAME", "Facts", "understand"]
 
@@ -65,7 +68,8 @@ class Facts:
     `pending` are those of them that did not exist and are to be created.
 
     `private_key` is None when it follows from `psk` and `name`. A peer's `endpoint`
-    may still be a host name.
+    may still be a host name. `documents` hold the peers, all together in the order of
+    `peers`; `context` is what these depend on besides.
     """
 
     name: str
@@ -79,6 +83,16 @@ class Facts:
     settings: Settings
     files: tuple[Path, ...]
     pending: tuple[Path, ...] = field(default=(), compare=False)
+    documents: tuple[Document, ...] = field(default=(), compare=False, repr=False)
+    context: tuple[object, ...] = field(default=(), compare=False, repr=False)
+
+    def place(self, number: int) -> str:
+        """Where a peer stands, for people."""
+        for document in self.documents:
+            if number < len(document.peers):
+                return document.place(number)
+            number -= len(document.peers)
+        return "peers"
 
 
 class _Checker:
@@ -148,7 +162,18 @@ class _Checker:
                 dict.fromkeys(self.each(("tunnel", "dns"), tunnel.dns, parse_ip))
             ),
             auto_configure=tunnel.auto_configure and tunnel.type == "tun",
+            workers=self.workers(),
         )
+
+    def workers(self) -> int:
+        found = read_workers(self.config.workers)
+        if found is None:
+            self.found.add(
+                ("workers",),
+                f"{shown(str(self.config.workers))} is not a number of workers",
+                f'write "auto" or a number of 1 to {WORKERS_MAX}',
+            )
+        return found or AUTO
 
     def listen(self) -> tuple[bytes, int]:
         value = self.config.listen
@@ -156,7 +181,7 @@ class _Checker:
             return b"", DEFAULT_PORT if self.config.mode == "server" else 0
         return self.value(("listen",), lambda: parse_listen(value), (b"", 0))
 
-    def endpoint(self, peers: Sequence[Entry]) -> HostPort | None:
+    def endpoint(self, peers: Sequence[PeerConfig]) -> HostPort | None:
         """The address of the client's server, which some peer has to have."""
         text = self.config.endpoint
         if self.config.mode == "server":
@@ -169,7 +194,7 @@ class _Checker:
             return None
         if text is not None:
             return self.value(("endpoint",), lambda: parse_host_port(text), None)
-        if all(peer.endpoint is None for _, _, peer in peers):
+        if all(peer.endpoint is None for peer in peers):
             self.found.add(
                 ("endpoint",),
                 "missing: a client needs the address of its server",
@@ -248,12 +273,12 @@ class _Checker:
         elif output not in ("stderr", "stdout"):
             output = str(self.where.base / output)
         values: dict[str, object] = {
-            "access.allow": self.prefixes(("access", "allow"), access.allow),
-            "access.blocklist": self.blocklist(),
-            "access.deny": self.prefixes(("access", "deny"), access.deny),
+            "access.allow": PrefixSet(self.prefixes(("access", "allow"), access.allow)),
+            "access.blocklist": PrefixSet(self.blocklist()),
+            "access.deny": PrefixSet(self.prefixes(("access", "deny"), access.deny)),
             "allowDeviceToDevice": config.allow_device_to_device,
-            "connectionBurst": config.connection_burst,
-            "connectionRate": config.connection_rate,
+            "connectionBurst": config.connection_burst or 0,
+            "connectionRate": config.connection_rate or 0.0,
             "listen.address": listen_address,
             "logging.output": output,
             "management.acl": self.prefixes(
@@ -271,35 +296,35 @@ class _Checker:
         return tuple(values.items())
 
 
-def _server_of(entries: Sequence[Entry]) -> int:
+def _server_of(peers: Sequence[PeerConfig]) -> int:
     """Which peer a client's own `endpoint` is for: the one called "server", or the
     first that has no endpoint of its own; -1 when there is none."""
-    open_ones = [i for i, (_, _, peer) in enumerate(entries) if peer.endpoint is None]
-    named = [i for i in open_ones if entries[i][2].name == SERVER_NAME]
+    open_ones = [i for i, peer in enumerate(peers) if peer.endpoint is None]
+    named = [i for i in open_ones if peers[i].name == SERVER_NAME]
     return (named or open_ones or [-1])[0]
 
 
 def understand(
-    config: Config, found: Found, more_peers: Sequence[Entry], where: Surroundings
+    config: Config,
+    documents: Sequence[Document],
+    where: Surroundings,
+    before: Facts | None = None,
 ) -> Facts:
-    """The facts of a configuration; only valid when no document found a problem."""
+    """The facts of a configuration; only valid when no document found a problem.
+
+    `before` are right facts whose documents these were compared with: the peers that
+    are the same there are not looked at again, nor compared with the others.
+    """
+    found = documents[0].found
     check = _Checker(config, found, where)
-    entries: list[Entry] = [
-        (found, ("peers", index), peer) for index, peer in enumerate(config.peers)
-    ]
-    entries += more_peers
     client = config.mode == "client"
-    if client and not entries:
-        if config.psk is None:
-            found.add(("peers",), "missing: a client needs its server", "add one peer")
-        else:
-            entries = [(found, ("peers", 0), PeerConfig(name=SERVER_NAME))]
+    documents = _with_server(config, documents) if client else documents
     name = config.name if config.name is not None else config.mode
     name = check_name(name, ("name",), found)
     private = check.private_key()
     keepalive = check.seconds("keepalive", config.keepalive, 0, KEEPALIVE_MAX)
     own_key = public_key(private.reveal()) if private else None
-    checker = PeerChecker(where, name, own_key, keepalive)
+    checker = PeerChecker(documents, where, name, own_key, keepalive)
     psk = None
     if config.psk is not None:
         # An unreadable psk is one problem, not one more for every peer.
@@ -307,17 +332,18 @@ def understand(
         checker.use_psk(psk or "")
     interface = check.interface()
     listen_address, listen_port = check.listen()
-    endpoint = check.endpoint(entries)
-    server = _server_of(entries) if client else -1
-    networks = canonical_prefixes(
-        [*map(mask_address, interface.addresses), *interface.routes]
-    )
-    peers = tuple(
-        checker.check(entry, endpoint, networks)
-        if index == server
-        else checker.check(entry)
-        for index, entry in enumerate(entries)
-    )
+    everybody = [peer for each in documents for peer in each.peers] if client else []
+    endpoint = check.endpoint(everybody)
+    context = () if client else checker.context
+    if client:
+        networks = canonical_prefixes(
+            [*map(mask_address, interface.addresses), *interface.routes]
+        )
+        peers = checker.client(_server_of(everybody), endpoint, networks)
+    elif before is not None and before.context == context:
+        peers = checker.rest(before.documents, before.peers)
+    else:
+        peers = checker.all()
     return Facts(
         name=name,
         private_key=private,
@@ -330,4 +356,17 @@ def understand(
         settings=check.settings(listen_address),
         files=tuple(where.files),
         pending=tuple(where.pending),
+        documents=tuple(documents),
+        context=context,
     )
+
+
+def _with_server(config: Config, documents: Sequence[Document]) -> Sequence[Document]:
+    """A client's documents: with a psk, it need not write its server down."""
+    if any(document.peers for document in documents):
+        return documents
+    found = documents[0].found
+    if config.psk is None:
+        found.add(("peers",), "missing: a client needs its server", "add one peer")
+        return documents
+    return [Document(found, [PeerConfig(name=SERVER_NAME)])]

@@ -7,9 +7,12 @@ understood when the configuration was loaded.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import compress
+from operator import is_not
 from typing import Any, Final
 
+from tunnel.config.checks import Facts
 from tunnel.config.identity import PskMode, psk_mode
 from tunnel.config.peers import PeerFacts
 from tunnel.config.schema import Config
@@ -22,12 +25,12 @@ __all__ = ["SETTINGS", "Addresses", "Resolver", "desired_state"]
 Resolver = Callable[..., list[Any]]
 
 SETTINGS: Final = (
-    ("access.allow", "tuple[Prefix, ...]"),
-    ("access.blocklist", "tuple[Prefix, ...]"),
-    ("access.deny", "tuple[Prefix, ...]"),
+    ("access.allow", "PrefixSet, empty for everybody"),
+    ("access.blocklist", "PrefixSet"),
+    ("access.deny", "PrefixSet"),
     ("allowDeviceToDevice", "bool"),
-    ("connectionBurst", "int"),
-    ("connectionRate", "float, handshakes per second and source"),
+    ("connectionBurst", "int, 0 for the protocol's"),
+    ("connectionRate", "float, handshakes per second and source, 0 for the protocol's"),
     ("listen.address", "bytes, packed; empty for every address"),
     ("logging.output", '"stderr", "stdout" or an absolute path'),
     ("management.acl", "tuple[Prefix, ...]"),
@@ -55,11 +58,9 @@ class Addresses:
     def endpoint(self, target: HostPort) -> Endpoint | None:
         """None when the name has no address."""
         host, port = target
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            return socket.inet_pton(family, host), port, 0
-        except (OSError, ValueError):
-            pass
+        literal = _packed(host)
+        if literal is not None:
+            return literal, port, 0
         if host not in self._known:
             self._known[host] = self._look_up(host)
         found = self._known[host]
@@ -85,6 +86,15 @@ class Addresses:
         )
 
 
+def _packed(host: str) -> bytes | None:
+    """A literal address; None for a name, or an address with a zone."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return None
+
+
 _NO_PEERS: Final[Mapping[bytes, PeerState]] = {}
 
 
@@ -103,34 +113,15 @@ def desired_state(
     facts = config.facts
     addresses = Addresses(resolve)
     problems: list[ConfigProblem] = []
-    peers: dict[bytes, PeerState] = {}
-    for peer in facts.peers:
-        endpoint = None
-        if peer.endpoint is not None:
-            endpoint = addresses.endpoint(peer.endpoint)
-            if endpoint is None:
-                problems.append(_unresolved(peer))
-        key, preshared = peer.public_key, peer.preshared_key
-        if peer.psk is not None:
-            key, preshared = _derive(peer, psk_mode(peer.psk), facts.name)
-        assert key is not None
-        if key in peers:
-            problems.append(_same_key(peer, key))
-        same = known.get(key)
-        if same is not None and (
-            same.allowed_ips == peer.allowed_ips
-            and same.name == peer.name
-            and same.endpoint == endpoint
-            and same.keepalive == peer.keepalive
-            and same.enabled == peer.enabled
-            and same.preshared_key == preshared
-        ):
-            peers[key] = same
-            continue
-        peers[key] = PeerState(
-            key, peer.name, preshared, endpoint, peer.allowed_ips, peer.keepalive,
-            peer.enabled,
-        )  # fmt: skip
+    states = [
+        peer.state or _peer_state(facts, number, addresses, problems)
+        for number, peer in enumerate(facts.peers)
+    ]
+    peers = {state.public_key: state for state in states}
+    if len(peers) != len(states):
+        problems += _same_keys(facts, states)
+    if known:
+        _share(peers, known, facts)
     private = facts.private_key
     if private is None and facts.psk is not None:
         mode = psk_mode(facts.psk)
@@ -151,6 +142,45 @@ def desired_state(
     )
 
 
+def _peer_state(
+    facts: Facts, number: int, addresses: Addresses, problems: list[ConfigProblem]
+) -> PeerState:
+    """One peer. Unless names or passphrases took part, it is kept with its facts."""
+    peer, endpoint = facts.peers[number], None
+    alone = peer.psk is None
+    if peer.endpoint is not None:
+        alone = alone and _packed(peer.endpoint[0]) is not None
+        endpoint = addresses.endpoint(peer.endpoint)
+        if endpoint is None:
+            problems.append(_unresolved(facts.place(number), peer.endpoint[0]))
+    key, preshared = peer.public_key, peer.preshared_key
+    if peer.psk is not None:
+        key, preshared = _derive(peer, psk_mode(peer.psk), facts.name)
+    assert key is not None
+    state = PeerState(
+        key, peer.name, preshared, endpoint, peer.allowed_ips, peer.keepalive,
+        peer.enabled,
+    )  # fmt: skip
+    if alone:
+        peer.state = state
+    return state
+
+
+def _share(
+    peers: dict[bytes, PeerState], known: Mapping[bytes, PeerState], facts: Facts
+) -> None:
+    """Puts the objects of `known` in the place of those that are equal to them."""
+    other = compress(peers, map(is_not, peers.values(), map(known.get, peers)))
+    equal = {key for key in other if known.get(key) == peers[key]}
+    if not equal:
+        return
+    for key in equal:
+        peers[key] = known[key]
+    for peer in facts.peers:
+        if peer.state is not None and peer.public_key in equal:
+            peer.state = peers[peer.state.public_key]
+
+
 def _derive(peer: PeerFacts, mode: PskMode, own_name: str) -> tuple[bytes, Secret]:
     """The keys of a peer with a passphrase; those in the configuration win."""
     key = peer.public_key or mode.public_key(peer.name)
@@ -158,10 +188,9 @@ def _derive(peer: PeerFacts, mode: PskMode, own_name: str) -> tuple[bytes, Secre
     return key, preshared or Secret(mode.preshared_key(own_name, peer.name))
 
 
-def _unresolved(peer: PeerFacts) -> ConfigProblem:
-    host = peer.endpoint[0] if peer.endpoint else ""
+def _unresolved(place: str, host: str) -> ConfigProblem:
     return ConfigProblem(
-        f"{peer.path}.endpoint",
+        f"{place}.endpoint",
         0,
         f"cannot resolve {host}",
         "check the name and the name server, or write an address",
@@ -177,10 +206,15 @@ def _own_key(peer: PeerState) -> ConfigProblem:
     )
 
 
-def _same_key(peer: PeerFacts, key: bytes) -> ConfigProblem:
-    return ConfigProblem(
-        peer.path,
-        0,
-        f"has the same public key as another peer ({short_key(key)})",
-        "every peer has its own key",
-    )
+def _same_keys(facts: Facts, states: Sequence[PeerState]) -> Iterator[ConfigProblem]:
+    seen: set[bytes] = set()
+    for number, state in enumerate(states):
+        if state.public_key in seen:
+            yield ConfigProblem(
+                facts.place(number),
+                0,
+                f"has the same public key as another peer "
+                f"({short_key(state.public_key)})",
+                "every peer has its own key",
+            )
+        seen.add(state.public_key)

@@ -1,38 +1,51 @@
 """Reads the other files that hold peers: `include` and `peersFile`.
 
-Such a file is a list of peers, or an object with the single key `peers`. It includes
-nothing itself.
+Such a file is a list of peers, or an object with the single key `peers`, or has one
+peer a line (`peer_lines.py`). It includes nothing itself.
 """
 
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
-from tunnel.config.peers import Entry
+from tunnel.config.documents import Document, read_document
+from tunnel.config.peer_lines import as_json, is_lines
 from tunnel.config.positions import JsonPath
 from tunnel.config.problems import Found
 from tunnel.config.schema import Config, Fragment, PeersFile
 from tunnel.config.secrets import Surroundings, read_small
-from tunnel.config.syntax import MAX_DOCUMENT, decode, parse_json, validated
+from tunnel.config.syntax import MAX_DOCUMENT, decode
 
 __all__ = ["fragment_paths", "read_fragments"]
 
 
 def read_fragments(
-    config: Config, found: Found, where: Surroundings
-) -> tuple[list[Entry], list[Found]]:
-    """The peers of all other files in the order of the keys, and their problems."""
-    entries: list[Entry] = []
-    documents: list[Found] = []
+    config: Config,
+    found: Found,
+    where: Surroundings,
+    known: Sequence[Document] = (),
+) -> tuple[list[Document], list[Found]]:
+    """All other files in the order of the keys, and the problems of each. `known` are
+    documents of an earlier reading."""
+    before = {document.path: document for document in known}
+    documents: list[Document] = []
+    problems: list[Found] = []
     for at, path, create in _sources(config, where):
         raw = _read(path, at, found, where, create)
         if raw is None:
             continue
-        document = Found(label=_label(path, where))
-        documents.append(document)
-        entries += _peers_of(raw, document)
-    return entries, documents
+        own = Found(label=_label(path, where))
+        problems.append(own)
+        text = decode(raw, own)
+        if text is None:
+            continue
+        own.text = as_json(text, own) if is_lines(text) else text
+        read = read_document(Fragment, own, path, before.get(path))
+        if read is not None:
+            documents.append(read[1])
+    return documents, problems
 
 
 def fragment_paths(config: Config, base: Path) -> list[Path]:
@@ -91,22 +104,3 @@ def _label(path: Path, where: Surroundings) -> str:
     if path.is_relative_to(where.base):
         path = path.relative_to(where.base)
     return str(path).encode("ascii", "backslashreplace").decode()
-
-
-def _peers_of(raw: bytes, found: Found) -> list[Entry]:
-    text = decode(raw, found)
-    if text is None:
-        return []
-    found.text = text
-    value = parse_json(text, found)
-    if found:
-        return []
-    if isinstance(value, list):
-        found.unwrap = True
-        value = {"peers": value}
-    fragment = validated(Fragment, value, found)
-    if fragment is None:
-        return []
-    return [
-        (found, ("peers", index), peer) for index, peer in enumerate(fragment.peers)
-    ]

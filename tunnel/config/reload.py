@@ -25,7 +25,7 @@ from tunnel.config.secrets import read_small
 from tunnel.config.store import load_config, parse_config
 from tunnel.config.syntax import MAX_DOCUMENT
 from tunnel.constants import MILLISECOND, SECOND
-from tunnel.errors import TunnelError
+from tunnel.errors import ConfigError, TunnelError
 from tunnel.loop import ControlLoop, Timer
 from tunnel.state.model import DeviceState, PeerState
 
@@ -73,7 +73,8 @@ class Source:
     """A configuration file and the files it names. Not for two threads at once.
 
     `running` says which peers are in force; those that stay as they are become the
-    same objects in what is read (see `desired_state`).
+    same objects in what is read (see `desired_state`). `like` is a configuration that
+    was read before, or None; after it, the last right one is (see `parse_config`).
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class Source:
         path: Path,
         files: Iterable[Path] = (),
         running: Callable[[], Mapping[bytes, PeerState]] = dict,
+        like: Config | None = None,
     ) -> None:
         self.path = path.absolute()
         self.files = tuple(files)
         self._running = running
+        self._like = like
         self._ready: Attempt | None = None
 
     def digest(self, overlay: Mapping[Path, bytes] | None = None) -> bytes:
@@ -157,20 +160,29 @@ class Source:
                     continue
                 return Attempt(digest, config, self._desired(config))
             except TunnelError as error:
-                return Attempt(digest, error=error)
-        return Attempt(digest, config, self._desired(config))
+                refused = Attempt(digest, error=error)
+                files = error.files if isinstance(error, ConfigError) else ()
+                if set(files) <= set(self.files):
+                    return refused
+                # the files that have to be mended belong to its digest as well
+                self.files = tuple(dict.fromkeys((*self.files, *files)))
+                seen, config = None, None
+        return Attempt(digest, config, self._desired(config)) if config else refused
 
     def _parse(self, raw: bytes, create: bool) -> Config:
-        if raw.startswith(_UNREADABLE):
+        if raw.startswith(_NO_FILE):
             return load_config(self.path, create=create)  # says what is wrong
-        base = self.path.parent
-        return parse_config(raw, str(self.path), base=base, create=create)
+        base, like = self.path.parent, self._like
+        self._like = parse_config(
+            raw, str(self.path), base=base, create=create, like=like
+        )
+        return self._like
 
     def _desired(self, config: Config) -> DeviceState:
         return desired_state(config, known=self._running())
 
 
-_UNREADABLE: Final = b"\0\0unreadable "
+_NO_FILE: Final = b"\0\0"  # what stands for the content of anything else
 
 
 def _content(path: Path) -> bytes:
@@ -181,8 +193,8 @@ def _content(path: Path) -> bytes:
         reason = str(error)
     with contextlib.suppress(OSError, ValueError):
         names = sorted(entry.name for entry in path.iterdir())
-        return b"\0\0directory " + repr(names).encode()
-    return _UNREADABLE + reason.encode()
+        return _NO_FILE + b"directory " + repr(names).encode()
+    return _NO_FILE + b"unreadable " + reason.encode()
 
 
 class Watcher:

@@ -84,7 +84,7 @@ def find_backup(path: Path, name: str = "") -> Backup:
         what = f"{len(matching)} backups" if matching else "no backup"
         raise TunnelError(
             f"{path}: {what} of that name" if name else f"{path}: no backup",
-            hint="list them with: tunnel backups",
+            hint=f"list them with: tunnel backups -c {path}",
         )
     return matching[0]
 

@@ -164,7 +164,7 @@ class LoggingConfig(Strict):
 
 
 class AccessConfig(Strict):
-    """`access`: which outer addresses may start a handshake; `deny` wins."""
+    """`access`: which outer addresses handshakes are made with; `deny` wins."""
 
     allow: list[str] = []
     deny: list[str] = []
@@ -194,14 +194,15 @@ class Config(Strict):
         REKEY_AFTER_MESSAGES
     )
     max_connections: Annotated[int, Field(ge=0, le=1 << 20)] = 0
-    connection_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 20.0
-    connection_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    connection_rate: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    connection_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     tunnel: TunnelConfig = TunnelConfig()
     peers: list[PeerConfig] = []
     management: ManagementConfig = ManagementConfig()
     logging: LoggingConfig = LoggingConfig()
     access: AccessConfig = AccessConfig()
     allow_device_to_device: bool = False
+    workers: Scalar = "auto"
     peers_file: FileText | None = None
     include: Texts = []
 

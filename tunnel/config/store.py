@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
-from tunnel.config.checks import understand
+from tunnel.config.checks import Facts, understand
+from tunnel.config.documents import read_document
 from tunnel.config.fragments import read_fragments
+from tunnel.config.peers import all_differ
 from tunnel.config.problems import Found
 from tunnel.config.schema import Config
 from tunnel.config.secrets import Surroundings, create_pending
-from tunnel.config.syntax import MAX_DOCUMENT, decode, parse_json, validated
+from tunnel.config.syntax import MAX_DOCUMENT, decode
 from tunnel.errors import ConfigError, ConfigProblem
 
 __all__ = ["load_config", "parse_config", "write_atomically"]
@@ -59,14 +61,15 @@ def parse_config(
     base: Path | None = None,
     create: bool = True,
     overlay: Mapping[Path, bytes] | None = None,
+    like: Config | None = None,
 ) -> Config:
     """The configuration in a text; `source` names it in errors, `base` is where
     relative paths start. `overlay` is the content that files of peers are about to
-    have. Otherwise as `load_config`."""
+    have. `like` is one that was loaded before: where the text is the same, its peers
+    are taken over, which changes nothing but the time. Otherwise as `load_config`."""
     for _ in range(_CREATE_ATTEMPTS):
-        where = Surroundings(base or Path.cwd(), os.environ, overlay=overlay or {})
         with _collector_paused():
-            config = _build(text, source, where)
+            config, where = _build(text, source, base or Path.cwd(), overlay, like)
         if not create or not where.pending:
             return config
         try:
@@ -108,26 +111,46 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _build(text: str | bytes, source: str, where: Surroundings) -> Config:
-    """Parse, check the shape, read the other files, check the meaning."""
+def _build(
+    text: str | bytes,
+    source: str,
+    base: Path,
+    overlay: Mapping[Path, bytes] | None,
+    like: Config | None,
+) -> tuple[Config, Surroundings]:
+    """The configuration and what was read for it. A problem beside peers that were
+    taken over is not looked into: reading all of it says what to say."""
+    for known in (like, None) if like is not None else (None,):
+        where = Surroundings(base, os.environ, overlay=overlay or {})
+        config, documents = _understood(text, where, known.facts if known else None)
+        problems = [problem for part in documents for problem in part.problems()]
+        if config is not None and not problems:
+            return config, where
+    raise ConfigError(source, problems, tuple(where.files))
+
+
+def _understood(
+    text: str | bytes, where: Surroundings, known: Facts | None
+) -> tuple[Config | None, list[Found]]:
+    """Parse, check the shape, read the other files, check the meaning. None as well
+    when peers that were taken over are in the way of a new one."""
     found = Found()
-    documents = [found]
-    config = None
     decoded = decode(text, found) if isinstance(text, bytes) else text
-    if decoded is not None:
-        found.text = decoded
-        value = parse_json(decoded, found)
-        if not found:
-            config = validated(Config, value, found)
-    if config is not None:
-        entries, others = read_fragments(config, found, where)
-        documents += others
-        facts = understand(config, found, entries, where)
-        config._facts = facts
-    problems = [problem for part in documents for problem in part.problems()]
-    if problems or config is None:
-        raise ConfigError(source, problems)
-    return config
+    if decoded is None:
+        return None, [found]
+    found.text = decoded
+    before = known.documents if known is not None else ()
+    read = read_document(Config, found, known=before[0] if before else None)
+    if read is None:
+        return None, [found]
+    config, document = read
+    more, problems = read_fragments(config, found, where, before[1:])
+    facts = understand(config, [document, *more], where, known)
+    problems.insert(0, found)
+    if known is not None and not all_differ(facts.peers):
+        return None, problems
+    config._facts = facts
+    return config, problems
 
 
 def write_atomically(

@@ -259,12 +259,12 @@ def parse_interface_name(text: str) -> str:
 
 def parse_key(text: str) -> bytes:
     """32 bytes out of canonical base64; the text is never part of the error."""
-    if len(text) == 44 and text[43] == "=" and text[42] in _KEY_END:
+    if len(text) == 44 and text[42] in _KEY_END:
         try:
             raw = a2b_base64(text, strict_mode=True)
+            if len(raw) == 32:  # then the last character is the padding
+                return raw
         except (Base64Error, ValueError):
-            raw = b""
-        if len(raw) == 32:
-            return raw
+            pass
     size = f"{len(text)} characters" if len(text) != 44 else "not base64"
     raise BadValue(f"not a 32-byte key in base64 ({size})", _KEY_HINT)

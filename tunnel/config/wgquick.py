@@ -16,13 +16,9 @@ from pathlib import Path
 
 from tunnel.config.secrets import read_small
 from tunnel.config.values import HostPort, mask_address
-from tunnel.config.wgquick_lines import (
-    InterfaceValues,
-    PeerValues,
-    read_interface,
-    read_peer,
-)
+from tunnel.config.wgquick_lines import read_interface, read_peer
 from tunnel.config.wgquick_sections import Block, Problems, split
+from tunnel.config.wgquick_values import InterfaceValues, PeerValues
 from tunnel.config.wgquick_write import interface_lines, peer_lines
 from tunnel.constants import DEFAULT_MTU
 from tunnel.errors import ConfigError, ConfigProblem

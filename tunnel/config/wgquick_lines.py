@@ -9,37 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
 from tunnel.config.identity import normal_name
-from tunnel.config.values import (
-    BadValue,
-    HostPort,
-    parse_address,
-    parse_fwmark,
-    parse_host_port,
-    parse_ip,
-    parse_key,
-    parse_prefix,
-    shown,
-)
+from tunnel.config.values import BadValue
 from tunnel.config.wgquick_sections import Block, Problems
-from tunnel.state.model import (
-    Address,
-    Prefix,
-    Secret,
-    canonical_prefixes,
-    clamp,
-    secret_or_none,
+from tunnel.config.wgquick_values import (
+    HOOKS,
+    INTERFACE,
+    LISTS,
+    PEER,
+    InterfaceValues,
+    PeerValues,
 )
+from tunnel.state.model import canonical_prefixes
 
 __all__ = [
-    "HOOKS",
     "NAMED",
-    "InterfaceValues",
-    "PeerValues",
     "canonical_key",
     "name_in",
     "read_interface",
@@ -48,120 +35,7 @@ __all__ = [
 ]
 
 NAMED: Final = re.compile(r"#+\s*(friendly_name|name)\s*=\s*(.*)", re.IGNORECASE)
-_TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_DOMAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}", re.ASCII)
 _NAME_MAX: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class InterfaceValues:
-    """`[Interface]`; None: the key is not there. `hooks` are (key, command) pairs in
-    their order."""
-
-    private_key: Secret | None = None
-    listen_port: int | None = None
-    fwmark: int | None = None
-    addresses: tuple[Address, ...] = ()
-    dns: tuple[bytes, ...] = ()
-    search: tuple[str, ...] = ()
-    mtu: int | None = None
-    table: str | None = None
-    hooks: tuple[tuple[str, str], ...] = ()
-    save_config: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PeerValues:
-    """`[Peer]`; `endpoint` may hold a host name."""
-
-    public_key: bytes
-    name: str = ""
-    preshared_key: Secret | None = None
-    endpoint: HostPort | None = None
-    allowed_ips: tuple[Prefix, ...] = ()
-    keepalive: int | None = None
-
-
-def _number(lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        digits = text.isdigit() and text.isascii() and len(text) <= 10
-        if digits and lowest <= int(text) <= highest:
-            return int(text)
-        raise BadValue(f"{shown(text)} is not a number from {lowest} to {highest}")
-
-    return parse
-
-
-def _keepalive(text: str) -> int:
-    return 0 if text.lower() == "off" else _number(0, 65535)(text)
-
-
-def _fwmark(text: str) -> int:
-    return parse_fwmark(text.lower())
-
-
-def _flag(text: str) -> bool:
-    if text in ("true", "false"):
-        return text == "true"
-    raise BadValue(f"{shown(text)} is neither true nor false")
-
-
-def _table(text: str) -> str:
-    if _TABLE.fullmatch(text):
-        return text
-    raise BadValue(f"{shown(text)} is no routing table", "write auto, off or a number")
-
-
-def _dns(text: str) -> bytes | str:
-    """An address, or a search domain."""
-    if ":" in text or re.fullmatch(r"[0-9.]+", text):
-        return parse_ip(text)
-    if _DOMAIN.fullmatch(text):
-        return text
-    raise BadValue(f"{shown(text)} is no address and no domain")
-
-
-def _command(text: str) -> str:
-    if text:
-        return text
-    raise BadValue("there is no command", "write one, or take the line out")
-
-
-def _secret(text: str) -> Secret | None:
-    return secret_or_none(parse_key(text))
-
-
-def _private(text: str) -> Secret | None:
-    return secret_or_none(clamp(raw)) if any(raw := parse_key(text)) else None
-
-
-def _public(text: str) -> bytes:
-    key = parse_key(text)
-    if not any(key):
-        raise BadValue("32 zero bytes are no key", "write the peer's public key")
-    return key
-
-
-HOOKS: Final = ("PreUp", "PostUp", "PreDown", "PostDown")
-_LISTS: Final = frozenset({"Address", "DNS", "AllowedIPs"})
-_INTERFACE: Final[dict[str, Callable[[str], Any]]] = {
-    "PrivateKey": _private,
-    "ListenPort": _number(0, 65535),
-    "FwMark": _fwmark,
-    "Address": parse_address,
-    "DNS": _dns,
-    "MTU": _number(576, 65535),
-    "Table": _table,
-    "SaveConfig": _flag,
-    **dict.fromkeys(HOOKS, _command),
-}
-_PEER: Final[dict[str, Callable[[str], Any]]] = {
-    "PublicKey": _public,
-    "PresharedKey": _secret,
-    "Endpoint": parse_host_port,
-    "AllowedIPs": parse_prefix,
-    "PersistentKeepalive": _keepalive,
-}
 
 
 def canonical_key(key: str, known: Iterable[str]) -> str | None:
@@ -203,7 +77,7 @@ class _Reader:
             if key is None or "=" not in block.lines[index]:
                 self._unknown(written, number, key)
                 continue
-            if key in lines and key not in _LISTS and key not in HOOKS:
+            if key in lines and key not in LISTS and key not in HOOKS:
                 self._add(
                     key, number, f"stands on line {lines[key]} too", "keep one of them"
                 )
@@ -226,7 +100,7 @@ class _Reader:
 
     def _value(self, key: str, text: str, line: int) -> None:
         texts = [text]
-        if key in _LISTS:
+        if key in LISTS:
             texts = text.replace(",", " ").split()
             self.many.setdefault(key, [])
         for part in texts:
@@ -237,7 +111,7 @@ class _Reader:
                 continue
             if key in HOOKS:
                 self.hooks.append((key, value))
-            elif key in _LISTS:
+            elif key in LISTS:
                 self.many[key].append(value)
             else:
                 self.one[key] = value
@@ -245,7 +119,7 @@ class _Reader:
 
 def read_interface(block: Block, problems: Problems) -> InterfaceValues:
     """The values of `[Interface]`; what is wrong goes to `problems`."""
-    read = _Reader(block, "Interface", _INTERFACE, problems)
+    read = _Reader(block, "Interface", INTERFACE, problems)
     one, dns = read.one, read.many.get("DNS", [])
     return InterfaceValues(
         private_key=one.get("PrivateKey"),
@@ -264,7 +138,7 @@ def read_interface(block: Block, problems: Problems) -> InterfaceValues:
 def read_peer(block: Block, index: int, problems: Problems) -> PeerValues:
     """The values of a `[Peer]`, the `index`-th; the key is empty if it is missing."""
     before = len(problems.found)
-    read = _Reader(block, f"Peer[{index}]", _PEER, problems)
+    read = _Reader(block, f"Peer[{index}]", PEER, problems)
     if "PublicKey" not in read.one and len(problems.found) == before:
         problems.add(
             f"Peer[{index}].PublicKey", block.line, "missing", "write PublicKey = …"

@@ -13,16 +13,14 @@ from typing import Any, Final
 
 from tunnel.config.values import HostPort
 from tunnel.config.wgquick_lines import (
-    HOOKS,
     NAMED,
-    InterfaceValues,
-    PeerValues,
     canonical_key,
     name_in,
     read_peer,
     settings,
 )
 from tunnel.config.wgquick_sections import Block, Problems
+from tunnel.config.wgquick_values import HOOKS, InterfaceValues, PeerValues
 from tunnel.state.render import address_text, prefix_text
 
 __all__ = ["HIDDEN", "host_port_text", "interface_lines", "peer_lines"]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tunnel.config.json_text import Container, append, member
+from tunnel.config.peer_lines import entries_of, is_lines, with_entries
 
 __all__ = ["hide_secrets", "peers_in", "with_peers"]
 
@@ -26,13 +27,17 @@ def hide_secrets(text: str) -> str:
 
 def peers_in(text: str) -> list[dict[str, Any]]:
     """The entries of a valid file of peers, or of a config.json."""
+    if is_lines(text):
+        return entries_of(text)
     array = _array(text)
     return [item.value for item in array.items] if array is not None else []
 
 
 def with_peers(text: str, peers: Sequence[dict[str, Any]]) -> str:
     """`text`, valid JSON, with these peers: the list itself, or the member `peers` of
-    the object, which is put last when it is not there."""
+    the object, which is put last when it is not there. Or `text` with a peer a line."""
+    if is_lines(text):
+        return with_entries(text, peers)
     array = _array(text)
     if array is None:
         text = append(text, Container.at(text), [], "peers")

@@ -1,8 +1,9 @@
 """Reads a partial set of peers: JSON or wg-quick.
 
 JSON is a list of peers as in config.json, an object with the single key `peers`, or a
-mapping of names to what the Ansible filters make (`peers.py`). What an entry leaves
-out is not given: merging keeps the value that is there.
+mapping of names to what the Ansible filters make (`peers.py`); a file with one peer a
+line is read as such a list. What an entry leaves out is not given: merging keeps the
+value that is there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunnel.config.peer_lines import as_json, has_lines
 from tunnel.config.peers import KEEPALIVE_MAX, check_name
 from tunnel.config.positions import JsonPath
 from tunnel.config.problems import Found
@@ -83,9 +85,11 @@ def _read(path: Path) -> bytes:
 def read_partial(path: str, resolve: Resolve) -> PartialSet:
     """The set in a file; `ConfigError` with every problem."""
     text = read_text(path)
-    if not is_json(text):
-        return PartialSet(partial_of(parse_wgquick(text, path), resolve))
     found = Found(text)
+    if has_lines(text):
+        found.text = text = as_json(text, found)
+    elif not is_json(text):
+        return PartialSet(partial_of(parse_wgquick(text, path), resolve))
     base = Path.cwd() if path == "-" else Path(path).absolute().parent
     partial = _read_json(text, found, base, resolve)
     if found or partial is None:

@@ -7,7 +7,7 @@ pump (or give it other descriptors) as well. Nothing here is called per packet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -43,6 +43,9 @@ class TunDevice(Protocol):
 
     # Every packet in either direction has 10 bytes of virtio_net_hdr in front.
     vnet_header: bool
+    # Descriptors of further queues: of as many as were asked for, or none. Packets to
+    # one address come in on one queue; writing to any of them is the same.
+    more_queues: tuple[int, ...]
 
     def fileno(self) -> int:
         """The descriptor; it stays the device's own."""
@@ -82,6 +85,11 @@ class UdpTransport(Protocol):
     @property
     def fileno6(self) -> int:
         """Descriptor for IPv6, -1 if there is none. Never blocks."""
+
+    @property
+    def more(self) -> Sequence[tuple[int, int]]:
+        """IPv4 and IPv6 descriptors of further workers on the same port; each gets the
+        data messages whose receiver index names its worker."""
 
     @property
     def port(self) -> int:

@@ -38,6 +38,7 @@ class MemoryTun:
     """The engine's end (see `TunDevice`)."""
 
     vnet_header = True
+    more_queues: tuple[int, ...] = ()
 
     def __init__(self, end: socket.socket, name: str, mtu: int) -> None:
         self._end = end
@@ -159,6 +160,10 @@ class MemoryUdp:
     @property
     def fileno6(self) -> int:
         return -1
+
+    @property
+    def more(self) -> tuple[tuple[int, int], ...]:
+        return ()
 
     @property
     def port(self) -> int:

@@ -13,9 +13,9 @@ __all__ = ["from_fd", "open_tun"]
 _HINT = 'use Linux, or a tunnel of type "loopback", which needs no interface'
 
 
-def open_tun(name: str, *, mtu: int = 0) -> NoReturn:
+def open_tun(name: str, *, mtu: int = 0, queues: int = 1) -> NoReturn:
     """Raises NotSupported."""
-    del mtu
+    del mtu, queues
     raise NotSupported(
         f"not supported yet: the TUN device {name!r} on {sys.platform}", hint=_HINT
     )

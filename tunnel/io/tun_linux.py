@@ -2,45 +2,47 @@
 
 pytun opens the device and attaches the interface: it hands IFF_VNET_HDR through. What
 it has no call for is done by ioctl on its descriptor: names that follow a rename,
-offloads, and devices that were opened by somebody else (WG_TUN_FD).
+offloads, further queues.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import socket
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from tunnel.errors import DeviceError, NotPermitted, NotSupported, TunnelError
+from tunnel.io.steering_linux import steer_queues
 
 __all__ = [
     "OFFLOADS_TCP",
     "OFFLOADS_UDP",
+    "WANTED",
     "LinuxTun",
-    "from_fd",
+    "identity",
     "open_tun",
+    "ready",
     "set_offloads",
 ]
 
 # linux/if_tun.h
 _TUNSETIFF: Final = 0x400454CA
-_TUNSETPERSIST: Final = 0x400454CB
 _TUNSETOFFLOAD: Final = 0x400454D0
 _TUNGETIFF: Final = 0x800454D2
 _TUNGETVNETHDRSZ: Final = 0x800454D7
 _TUNSETVNETHDRSZ: Final = 0x400454D8
-_TUNGETDEVNETNS: Final = 0x54E3
 _IFF_TUN: Final = 0x0001
 _IFF_MULTI_QUEUE: Final = 0x0100
 _IFF_NO_PI: Final = 0x1000
+_IFF_TUN_EXCL: Final = 0x8000
 _IFF_VNET_HDR: Final = 0x4000
-_IFF_PERSIST: Final = 0x0800
-_WANTED: Final = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
+WANTED: Final = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
+_MANY_QUEUES: Final = _IFF_MULTI_QUEUE | _IFF_TUN_EXCL  # of a new interface only
 
 # What the reader promises to understand: TUN_F_CSUM | TSO4 | TSO6, and USO4 | USO6,
 # which exist since Linux 6.2 and only together.
@@ -70,6 +72,7 @@ class LinuxTun:
     """
 
     vnet_header = True
+    more_queues: tuple[int, ...] = ()
 
     def __init__(self, fd: int, release: Callable[[], None]) -> None:
         """`release` closes `fd`. The device is left without offloads."""
@@ -93,7 +96,7 @@ class LinuxTun:
     @property
     def name(self) -> str:
         try:
-            return _identity(self.fileno())[0]
+            return identity(self.fileno())[0]
         except OSError as error:
             raise DeviceError("the TUN interface was deleted") from error
 
@@ -102,7 +105,7 @@ class LinuxTun:
         if self._fd < 0:
             return False
         try:
-            _identity(self._fd)
+            identity(self._fd)
         except OSError:  # EBADFD
             return False
         return True
@@ -134,7 +137,22 @@ class LinuxTun:
         flags = flags | _IFF_UP if up else flags & ~_IFF_UP
         self._request(_SIOCSIFFLAGS, flags, f"set {'up' if up else 'down'}")
 
+    def open_queues(self, count: int) -> None:
+        """`count` queues in all, of which each packet takes the one that `queue_of` its
+        destination names; when that is not possible there is one, as before. The
+        device must be of our own making, with IFF_MULTI_QUEUE."""
+        if count < 2 or not steer_queues(self.fileno(), count):
+            return
+        request = _IFREQ_FLAGS.pack(self.name.encode(), WANTED | _IFF_MULTI_QUEUE)
+        for _ in range(1, count):
+            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            self.more_queues += (fd,)
+            fcntl.ioctl(fd, _TUNSETIFF, request)
+
     def close(self) -> None:
+        queues, self.more_queues = self.more_queues, ()
+        for fd in queues:
+            os.close(fd)
         if self._fd >= 0:
             self._fd = -1
             self._release()
@@ -147,46 +165,34 @@ class LinuxTun:
             raise _problem(error, f"cannot {what} {name}") from error
 
 
-def open_tun(name: str, *, mtu: int = 0) -> LinuxTun:
+def open_tun(name: str, *, mtu: int = 0, queues: int = 1) -> LinuxTun:
     """See `tunnel.io.tun.open_tun`."""
     if len(name.encode()) > _NAME_MAX:
         raise DeviceError(f"interface name {name!r} has more than {_NAME_MAX} bytes")
+    if queues > 1:
+        with contextlib.suppress(_Exists):
+            return ready(*_attach(name, WANTED | _MANY_QUEUES), mtu, queues)
+    return ready(*_attach(name, WANTED), mtu)
+
+
+class _Exists(DeviceError):
+    """There is an interface of this name: it has the queues that it has."""
+
+
+def _attach(name: str, flags: int) -> tuple[int, Callable[[], None]]:
+    """A descriptor on the interface, and what closes it."""
     import pytun
 
     try:
         # pytun opens without O_CLOEXEC; LinuxTun sets it a moment later
-        device = pytun.TunTapDevice(name=name, flags=_WANTED)
+        device = pytun.TunTapDevice(name=name, flags=flags)
     except (pytun.Error, OSError) as error:
         number = error.args[0] if isinstance(error.args[0], int) else 0
+        if number == errno.EBUSY and flags & _IFF_TUN_EXCL:
+            raise _Exists(f"the interface {name!r} exists") from error
         reason = OSError(number, str(error.args[-1]))
         raise _problem(reason, f"cannot open the TUN device {name!r}") from error
-    return _ready(device.fileno(), device.close, mtu)
-
-
-def from_fd(fd: int) -> LinuxTun:
-    """See `tunnel.io.tun.tun_from_fd`.
-
-    A descriptor without the virtio header (other programs open them so) cannot be
-    changed. The interface is then kept alive while it is opened anew; that works only
-    if the descriptor is the last one on it.
-    """
-    try:
-        name, flags = _identity(fd)
-        if not flags & _IFF_TUN:
-            raise DeviceError(f"descriptor {fd} is not a TUN device but a TAP")
-        if flags & (_IFF_VNET_HDR | _IFF_NO_PI) != _IFF_VNET_HDR | _IFF_NO_PI:
-            _reopen(fd, name, flags)
-    except OSError as error:
-        _close_quietly(fd)
-        raise DeviceError(
-            f"descriptor {fd} cannot be used as a TUN device: {error.strerror}",
-            hint="WG_TUN_FD must be an open /dev/net/tun that an interface is "
-            "attached to, in this network namespace",
-        ) from error
-    except DeviceError:
-        _close_quietly(fd)
-        raise
-    return _ready(fd, lambda: os.close(fd))
+    return device.fileno(), device.close
 
 
 def set_offloads(fd: int, wanted: int) -> int:
@@ -207,22 +213,26 @@ def set_offloads(fd: int, wanted: int) -> int:
     raise AssertionError("0 is always tried")
 
 
-def _ready(fd: int, release: Callable[[], None], mtu: int = 0) -> LinuxTun:
+def ready(
+    fd: int, release: Callable[[], None], mtu: int = 0, queues: int = 1
+) -> LinuxTun:
     """The finished device, or nothing left open."""
-    try:
-        tun = LinuxTun(fd, release)
-        if mtu:
-            tun.set_mtu(mtu)
-    except OSError as error:
-        release()
-        raise _problem(error, "cannot prepare the TUN device") from error
-    except BaseException:
-        release()
-        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(release)
+        try:
+            tun = LinuxTun(fd, release)
+            undo.pop_all()
+            undo.callback(tun.close)
+            tun.open_queues(queues)
+            if mtu:
+                tun.set_mtu(mtu)
+        except OSError as error:
+            raise _problem(error, "cannot prepare the TUN device") from error
+        undo.pop_all()
     return tun
 
 
-def _identity(fd: int) -> tuple[str, int]:
+def identity(fd: int) -> tuple[str, int]:
     """Name and IFF_ flags of what the descriptor is attached to; OSError if nothing."""
     name, flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(40)))
     return name.rstrip(b"\0").decode(), flags
@@ -234,40 +244,6 @@ def _check_header_size(fd: int) -> None:
         fcntl.ioctl(fd, _TUNSETVNETHDRSZ, size)
 
 
-def _reopen(fd: int, name: str, flags: int) -> None:
-    """Attaches `fd` anew, with the flags we want, to the interface it is on now.
-
-    If another descriptor is on it, that is EBUSY and the interface stays persistent.
-    """
-    if not _in_this_namespace(fd):
-        raise OSError(errno.EXDEV, "the interface is in another network namespace")
-    fcntl.ioctl(fd, _TUNSETPERSIST, 1)
-    new = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.dup2(new, fd, inheritable=False)
-    finally:
-        os.close(new)
-    kept = _WANTED | flags & _IFF_MULTI_QUEUE
-    fcntl.ioctl(fd, _TUNSETIFF, _IFREQ_FLAGS.pack(name.encode(), kept))
-    fcntl.ioctl(fd, _TUNSETPERSIST, int(bool(flags & _IFF_PERSIST)))
-
-
-def _in_this_namespace(fd: int) -> bool:
-    namespace = fcntl.ioctl(fd, _TUNGETDEVNETNS)
-    try:
-        own = Path("/proc/thread-self/ns/net").stat()
-        return os.path.samestat(os.fstat(namespace), own)
-    finally:
-        os.close(namespace)
-
-
-def _close_quietly(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError:  # it was none
-        return
-
-
 def _interface_ioctl(request: int, name: str, value: int) -> bytes:
     """One ifreq to the kernel and back; any socket will do."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
@@ -276,7 +252,8 @@ def _interface_ioctl(request: int, name: str, value: int) -> bytes:
 
 _HINTS: Final = {
     errno.EBUSY: "another program uses this interface",
-    errno.EINVAL: "an interface of another kind has this name, or it is not a name",
+    errno.EINVAL: "an interface of another kind, or of another program with several "
+    "workers, has this name; or it is not a name",
     errno.ENODEV: "the interface is gone, or in another network namespace",
     errno.ERANGE: "the value is out of range for this interface",
 }

@@ -1,4 +1,5 @@
-"""The UDP sockets of a tunnel: one for IPv4 and one for IPv6 on the same port.
+"""The UDP sockets of a tunnel: one for IPv4 and one for IPv6 on the same port, and as
+many again for each further worker.
 
 The pump sends and receives data through their descriptors; `send` here is for the few
 handshake messages of the control plane.
@@ -16,6 +17,7 @@ from typing import Final
 from tunnel.errors import DeviceError, NotPermitted, NotSupported, TunnelError
 from tunnel.io import sockopt
 from tunnel.io.base import Endpoint, SendResult, Source
+from tunnel.io.steering_linux import steer_sockets
 
 __all__ = ["DEFAULT_BUFFER_BYTES", "UdpSockets"]
 
@@ -50,11 +52,16 @@ _BAD_SOURCE: Final = {
 class UdpSockets:
     """A bound pair of sockets (see `UdpTransport`). Made by `bind`."""
 
-    def __init__(self, sockets: Mapping[int, socket.socket]) -> None:
-        """Takes over bound sockets, by address family."""
+    def __init__(
+        self,
+        sockets: Mapping[int, socket.socket],
+        more: Sequence[Mapping[int, socket.socket]] = (),
+    ) -> None:
+        """Takes over bound sockets, by address family; `more` are further workers'."""
         self.connected: Endpoint | None = None
         self.errors: Counter[str] = Counter()
         self._sockets = dict(sockets)
+        self._more = [dict(pair) for pair in more]
         self._port = int(next(iter(sockets.values())).getsockname()[1])
 
     @classmethod
@@ -65,13 +72,16 @@ class UdpSockets:
         fwmark: int = 0,
         addresses: Sequence[bytes] = (),
         buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+        workers: int = 1,
     ) -> UdpSockets:
         """Opens both sockets on `port`, or on a free one that both can have.
 
         `addresses` are packed local addresses to bind to, at most one per family;
         without any, all addresses of both families, as far as the system has them.
-        `buffer_bytes` 0 keeps the system's buffers. Raises DeviceError (port taken,
-        no such address), NotPermitted (low port, fwmark) or NotSupported.
+        `buffer_bytes` 0 keeps the system's buffers. Each of the `workers` has a pair of
+        its own; which one gets a data message, its receiver index says. Raises
+        DeviceError (port taken, no such address), NotPermitted (low port, fwmark) or
+        NotSupported.
         """
         if sys.platform != "linux":
             raise NotSupported(f"not supported yet: UDP sockets on {sys.platform}")
@@ -87,7 +97,12 @@ class UdpSockets:
                 continue
             found = cls(opened)
             try:
+                if workers > 1:
+                    found._share(hosts, workers)
                 found._prepare(fwmark, buffer_bytes)
+            except OSError as error:
+                found.close()
+                raise _bind_error(error, port) from error
             except BaseException:
                 found.close()
                 raise
@@ -97,11 +112,18 @@ class UdpSockets:
 
     @property
     def fileno4(self) -> int:
-        return self._fileno(socket.AF_INET)
+        return _fileno(self._sockets, socket.AF_INET)
 
     @property
     def fileno6(self) -> int:
-        return self._fileno(socket.AF_INET6)
+        return _fileno(self._sockets, socket.AF_INET6)
+
+    @property
+    def more(self) -> tuple[tuple[int, int], ...]:
+        return tuple(
+            (_fileno(pair, socket.AF_INET), _fileno(pair, socket.AF_INET6))
+            for pair in self._more
+        )
 
     @property
     def port(self) -> int:
@@ -132,19 +154,30 @@ class UdpSockets:
         return SendResult.DROPPED if error else SendResult.SENT
 
     def set_fwmark(self, mark: int) -> None:
-        for sock in self._sockets.values():
+        for sock in self._all():
             sockopt.set_mark(sock, mark)
 
     def close(self) -> None:
-        while self._sockets:
-            self._sockets.popitem()[1].close()
+        for sock in self._all():
+            sock.close()
+        self._sockets.clear()
+        self._more.clear()
 
-    def _fileno(self, family: int) -> int:
-        sock = self._sockets.get(family)
-        return -1 if sock is None else sock.fileno()
+    def _all(self) -> list[socket.socket]:
+        return [s for pair in (self._sockets, *self._more) for s in pair.values()]
+
+    def _share(self, hosts: Mapping[int, str], workers: int) -> None:
+        """More sockets on the same port. The first pair was bound alone, so that a port
+        in use is an error as ever; only then does it let others in."""
+        self._more = [{} for _ in range(1, workers)]
+        for family, first in self._sockets.items():
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            for pair in self._more:
+                pair[family] = _open(family, hosts[family], self._port, shared=True)
+            steer_sockets(first, workers)
 
     def _prepare(self, fwmark: int, buffer_bytes: int) -> None:
-        for sock in self._sockets.values():
+        for sock in self._all():
             if buffer_bytes:
                 sockopt.set_buffers(sock, buffer_bytes)
         if fwmark:
@@ -164,6 +197,11 @@ class UdpSockets:
             self.errors[errno.errorcode.get(error.errno or 0, "unknown")] += 1
             return error.errno or errno.EIO
         return 0
+
+
+def _fileno(pair: Mapping[int, socket.socket], family: int) -> int:
+    sock = pair.get(family)
+    return -1 if sock is None else sock.fileno()
 
 
 def _hosts(addresses: Sequence[bytes]) -> dict[int, str]:
@@ -205,11 +243,13 @@ def _open_pair(
     return opened
 
 
-def _open(family: int, host: str, port: int) -> socket.socket:
+def _open(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
     kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     sock = socket.socket(family, kind)
     try:
         sockopt.prepare(sock)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
     except BaseException:
         sock.close()

@@ -11,6 +11,8 @@ from enum import Enum
 
 from tunnel.constants import (
     COOKIE_NONCE_SIZE,
+    COOKIE_RATE_BURST,
+    COOKIE_RATE_PER_SECOND,
     HANDSHAKE_UNDER_LOAD,
     LABEL_COOKIE,
     LABEL_MAC1,
@@ -61,6 +63,7 @@ class CookieChecker:
         "_random_bytes",
         "_secret",
         "_secret_born",
+        "_strangers",
         "_timing",
     )
 
@@ -68,6 +71,7 @@ class CookieChecker:
         self._timing = timing
         self._random_bytes = random_bytes
         self._limiter = RateLimiter()
+        self._strangers: RateLimiter | None = None  # only with a rate of our own
         # drawn here: on a machine whose random generator is not seeded yet this
         # waits, before any message is read (R50)
         self._secret = random_bytes(KEY_SIZE)
@@ -82,6 +86,16 @@ class CookieChecker:
         """Our static public key; None: every mac1 is wrong."""
         self._mac1_key = mac1_key(public) if public else b""
         self._cookie_key = cookie_key(public) if public else b""
+
+    def set_rate(self, rate: float, burst: int) -> None:
+        """Handshakes per second and source. Both 0: the protocol's, under load only
+        (R48). Otherwise a source that goes beyond them has to show a cookie at any
+        time, and is held to them with it; without, anybody could use up the share of
+        somebody else's address."""
+        limited = bool(rate or burst)
+        rate, burst = rate or COOKIE_RATE_PER_SECOND, burst or COOKIE_RATE_BURST
+        self._limiter = RateLimiter(rate=rate, burst=burst)
+        self._strangers = RateLimiter(rate=rate, burst=burst) if limited else None
 
     def under_load(self, queued: int, now: int) -> bool:
         """An eighth of the queue is waiting, or was within the last second."""
@@ -98,20 +112,26 @@ class CookieChecker:
     def check(
         self, data: bytes, endpoint: Endpoint, now: int, *, under_load: bool
     ) -> MacState:
-        """mac1 first, in constant time; mac2 and the rate only under load (R48)."""
+        """mac1 first, in constant time; mac2 and the rate only under load (R48), or
+        when a rate was set."""
         covered = len(data) - _MACS
         mac1, mac2 = data[covered : covered + MAC_SIZE], data[-MAC_SIZE:]
         if not self._mac1_key or not compare_digest(
             mac(self._mac1_key, data[:covered]), mac1
         ):
             return MacState.BAD_MAC1
-        if not under_load:
+        strangers, address = self._strangers, endpoint.address
+        if not under_load and strangers is None:
             return MacState.ACCEPT
         cookie = self._cookie(endpoint, now)
         if not compare_digest(mac(cookie, data[:-MAC_SIZE]), mac2):
-            return MacState.DEMAND_COOKIE
-        if not self._limiter.allow(endpoint.address, now):
+            if under_load or strangers is None or not strangers.allow(address, now):
+                return MacState.DEMAND_COOKIE
+            return MacState.ACCEPT
+        if not self._limiter.allow(address, now):
             return MacState.RATE_LIMITED
+        if strangers is not None:
+            strangers.allow(address, now)  # one share, whoever shows a cookie or not
         return MacState.ACCEPT
 
     def reply(self, data: bytes, sender: int, endpoint: Endpoint, now: int) -> bytes:

@@ -26,19 +26,22 @@ class IndexTable(Generic[P]):
     def __len__(self) -> int:
         return len(self._handshakes) + len(self._keypairs)
 
-    def _free_index(self) -> int:
+    def _free_index(self, fit: Callable[[int], int] | None) -> int:
         while True:
             index = int.from_bytes(self._random_bytes(4), "little")
+            if fit is not None:
+                index = fit(index)
             if index not in self._handshakes and index not in self._keypairs:
                 return index
 
-    def new_handshake(self, peer: P) -> int:
-        index = self._free_index()
+    def new_handshake(self, peer: P, fit: Callable[[int], int] | None = None) -> int:
+        """`fit` makes of a random number one that suits the peer's packet path."""
+        index = self._free_index(fit)
         self._handshakes[index] = peer
         return index
 
-    def new_keypair(self, peer: P) -> int:
-        index = self._free_index()
+    def new_keypair(self, peer: P, fit: Callable[[int], int] | None = None) -> int:
+        index = self._free_index(fit)
         self._keypairs[index] = peer
         return index
 

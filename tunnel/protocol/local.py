@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tunnel.protocol.admission import Admission
 from tunnel.protocol.deadlines import DeadlineHeap
 from tunnel.protocol.events import Event
 from tunnel.protocol.index import IndexTable
@@ -23,6 +24,7 @@ class Local:
 
     __slots__ = (
         "_rng",
+        "admission",
         "counters",
         "deadlines",
         "events",
@@ -38,6 +40,7 @@ class Local:
         self, timing: Timing, rng: Jitter, random_bytes: Callable[[int], bytes]
     ) -> None:
         self.timing = timing
+        self.admission = Admission(timing.reject_after_time)
         self._rng = rng
         self.random_bytes = random_bytes
         self.identity: Identity | None = None

@@ -9,24 +9,26 @@ nothing an unauthenticated sender does makes anything be kept (R2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
 
 from tunnel.protocol import noise
-from tunnel.protocol.cookie import CookieChecker, MacState
+from tunnel.protocol.admission import Limits
+from tunnel.protocol.cookie import CookieChecker
 from tunnel.protocol.events import Event
+from tunnel.protocol.inbox import Inbox, Incoming, Received
 from tunnel.protocol.local import Local
-from tunnel.protocol.messages import CookieReply, Initiation, Response, unpack
 from tunnel.protocol.path import PeerPath
 from tunnel.protocol.peer import Peer, checked_key, checked_psk
-from tunnel.protocol.primitives import ZERO_KEY, HandshakeError
-from tunnel.protocol.types import (
-    Arrival,
-    Datagram,
-    Endpoint,
-    Jitter,
-    Source,
-    Timing,
-)
+from tunnel.protocol.primitives import ZERO_KEY
+from tunnel.protocol.together import run_together
+from tunnel.protocol.types import Datagram, Jitter, Source, Timing
+
+T = TypeVar("T")
+
+_AT_ONCE = 64  # initiations that are prepared together
 
 
 class Node:
@@ -36,14 +38,16 @@ class Node:
     `handshake.<reason>` for what was refused. Owned by the control thread.
     """
 
-    __slots__ = ("_checker", "_local", "peers")
+    __slots__ = ("_checker", "_inbox", "_local", "_timing", "peers")
 
     def __init__(
         self, timing: Timing, rng: Jitter, random_bytes: Callable[[int], bytes]
     ) -> None:
+        self._timing = timing  # the protocol's, which limits only lower
         self._local = Local(timing, rng, random_bytes)
         self._checker = CookieChecker(timing, random_bytes)
         self.peers: dict[bytes, Peer] = {}
+        self._inbox = Inbox(self._local, self._checker, self.peers)
 
     def __repr__(self) -> str:
         return f"<Node peers={len(self.peers)}>"
@@ -90,6 +94,22 @@ class Node:
         self._checker.set_public_key(identity.public if identity else None)
         for peer in self.peers.values():
             peer.identity_changed()
+
+    def set_limits(self, limits: Limits) -> None:
+        """For what comes next; no session ends."""
+        local, protocol = self._local, self._timing
+        before, local.admission.limits = local.admission.limits, limits
+        if (limits.rate, limits.burst) != (before.rate, before.burst):
+            self._checker.set_rate(limits.rate, limits.burst)
+        local.timing = replace(
+            protocol,
+            rekey_after_time=min(protocol.rekey_after_time, limits.rekey_after_time),
+            rekey_after_messages=limits.rekey_after_messages,
+        )
+
+    def connections(self, now: int) -> int:
+        """How many peers have a session that can still be in use."""
+        return self._local.admission.connections(now)
 
     def add_peer(
         self,
@@ -156,87 +176,45 @@ class Node:
         queued: int,
     ) -> None:
         """A message of type 1, 2 or 3; `queued` is how many wait behind it (R46)."""
-        local = self._local
-        arrival = Arrival(now, wall, len(data), Endpoint(*endpoint), source)
-        if not local.up or local.identity is None:
-            local.counters["handshake.not_ready"] += 1
-            return
-        try:
-            self._dispatch(data, local.identity, arrival, queued)
-        except HandshakeError as error:
-            local.counters[f"handshake.{error.reason}"] += 1
+        self.receive_many([Received(data, endpoint, source)], now, wall, queued=queued)
 
-    def _dispatch(
-        self, data: bytes, identity: noise.Identity, arrival: Arrival, queued: int
+    def receive_many(
+        self, messages: Sequence[Incoming], now: int, wall: int, *, queued: int
     ) -> None:
-        match unpack(data):
-            case Initiation() as message:
-                if self._admitted(data, message.sender, arrival, queued):
-                    self._initiation(message, identity, arrival)
-            case Response() as message:
-                if self._admitted(data, message.sender, arrival, queued):
-                    self._response(message, identity, arrival)
-            case CookieReply() as message:
-                self._cookie_reply(message, arrival.now)
-            case _:
-                raise HandshakeError("malformed")
-
-    def _admitted(
-        self, data: bytes, sender: int, arrival: Arrival, queued: int
-    ) -> bool:
-        """mac1, and under load mac2; the only answer to a stranger is a cookie."""
-        now, endpoint = arrival.now, arrival.endpoint
-        under_load = self._checker.under_load(queued, now)
-        state = self._checker.check(data, endpoint, now, under_load=under_load)
-        if state is MacState.ACCEPT:
-            return True
-        self.counters[f"handshake.{state.value}"] += 1
-        if state is MacState.DEMAND_COOKIE:
-            reply = self._checker.reply(data, sender, endpoint, now)
-            # DSCP 0: the kernel marks only what goes to a known peer (socket.c)
-            self._local.outbox.append(Datagram(reply, endpoint, arrival.source, 0))
-            self.counters["cookie.sent"] += 1
-        return False
-
-    def _initiation(
-        self, message: Initiation, identity: noise.Identity, arrival: Arrival
-    ) -> None:
-        fields = noise.InitiationFields(*message[1:])
-        consumed = noise.consume_initiation(identity, fields, self._find)
-        peer = self.peers[consumed.remote.public]
-        peer.confirm_if_due(arrival.now, arrival.wall)
-        peer.respond(consumed, message.sender, arrival)
-        self.counters["initiation.received"] += 1
-        self._local.deadlines.update(peer)
-
-    def _find(self, public_key: bytes) -> noise.Remote | None:
-        peer = self.peers.get(public_key)
-        return peer.handshake.remote if peer else None
-
-    def _response(
-        self, message: Response, identity: noise.Identity, arrival: Arrival
-    ) -> None:
-        peer = self._local.indices.handshake(message.receiver)
-        if peer is None:
-            raise HandshakeError("unknown_index")
-        peer.confirm_if_due(arrival.now, arrival.wall)
-        peer.accept(message, identity, arrival)
-        self.counters["response.received"] += 1
-        self._local.deadlines.update(peer)
-
-    def _cookie_reply(self, message: CookieReply, now: int) -> None:
-        """No timer, no roaming, no counter of bytes (R39)."""
-        peer = self._local.indices.any_kind(message.receiver)
-        if peer is None:
-            raise HandshakeError("unknown_index")
-        peer.handshake.jar.consume(message, now)
-        self.counters["cookie.received"] += 1
+        """The same for many that are there at once, which cost less together;
+        `queued` wait behind the last of them."""
+        self._inbox.receive(messages, now, wall, queued=queued)
 
     def path_event(self, peer: Peer, events: int, now: int, wall: int) -> None:
         """PathEvent bits that the packet path posted for `peer`."""
         if self._local.up and not peer.removed:
             peer.path_event(events, now, wall)
             self._local.deadlines.update(peer)
+
+    def path_events(
+        self, happened: Sequence[tuple[Peer, int]], now: int, wall: int
+    ) -> None:
+        """The same for many peers, whose initiations cost less together."""
+        for some in _parts(happened):
+            expected = [p for p, bits in some if p.expects_to_initiate(now, bits)]
+            with self._prepared(expected):
+                for peer, bits in some:
+                    self.path_event(peer, bits, now, wall)
+
+    @contextmanager
+    def _prepared(self, peers: list[Peer]) -> Iterator[None]:
+        """Within it each of them has the curve's part of its next initiation; who
+        makes none after all forgets it."""
+        identity = self._local.identity
+        if identity is None or len(peers) < 2:
+            yield
+            return
+        run_together([peer.handshake.prepare_steps(identity) for peer in peers])
+        try:
+            yield
+        finally:
+            for peer in peers:
+                peer.handshake.unprepare()
 
     # --- time
 
@@ -245,9 +223,12 @@ class Node:
         return self._local.deadlines.next()
 
     def handle_deadline(self, now: int, wall: int) -> None:
-        for peer in self._local.deadlines.pop_due(now):
-            peer.handle_deadline(now, wall)
-            self._local.deadlines.update(peer)
+        for some in _parts(self._local.deadlines.pop_due(now)):
+            expected = [peer for peer in some if peer.expects_to_initiate(now)]
+            with self._prepared(expected):
+                for peer in some:
+                    peer.handle_deadline(now, wall)
+                    self._local.deadlines.update(peer)
 
     # --- output
 
@@ -259,3 +240,7 @@ class Node:
     def next_event(self) -> Event | None:
         events = self._local.events
         return events.popleft() if events else None
+
+
+def _parts(all_: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (all_[at : at + _AT_ONCE] for at in range(0, len(all_), _AT_ONCE))

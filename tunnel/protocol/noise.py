@@ -5,12 +5,14 @@
     -> e, es, s, ss, {t}
     <- e, ee, se, psk, {}
 
-Pure functions: `create_*` make the encrypted fields of a message, `consume_*` check
-them. A consume function changes nothing that its caller holds (R15); it returns what
-is to be kept, or raises HandshakeError. Indices, macs and time are not known here.
+`create_*` make the encrypted fields of a message, `consume_*` check them. A consume
+function changes nothing that its caller holds (R15); it returns what is to be kept, or
+raises HandshakeError. Indices, macs and time are not known here.
 
-Secrets in between are `bytes`, which Python cannot wipe: they are dropped as early as
-possible, and private keys stay inside the library, which does wipe them.
+Each of them has its `*_steps`, which is the same for many at a time (`together`).
+
+What is secret in between lives in memory that is wiped: `SymmetricState`,
+`PrivateKey`, `SharedSecret`. The two transport keys are `bytes`, and dropped early.
 """
 
 from __future__ import annotations
@@ -18,18 +20,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from tunnel._fastpath.symmetric import SymmetricState
+from tunnel._fastpath.x25519 import PrivateKey, SharedSecret
 from tunnel.constants import CONSTRUCTION, IDENTIFIER
-from tunnel.protocol.primitives import (
-    ZERO_KEY,
-    HandshakeError,
-    PrivateKey,
-    hash_of,
-    kdf1,
-    kdf2,
-    kdf3,
-    seal,
-    unseal,
-)
+from tunnel.protocol.primitives import HandshakeError, hash_of
+from tunnel.protocol.together import Pair, Results, Steps, run
 
 _CHAINING_KEY: Final = hash_of(CONSTRUCTION)
 
@@ -62,55 +57,41 @@ class Identity(Redacted):
 class Remote(Redacted):
     """A peer's static public key, and what is computed from it once."""
 
-    __slots__ = ("_static_static", "hash", "public")
+    __slots__ = ("hash", "public", "static_static")
 
     def __init__(self, public: bytes, prologue: bytes = IDENTIFIER) -> None:
         self.public = public
         self.hash = initial_hash(public, prologue)
-        self._static_static: bytes | None = None
-
-    def static_static(self, identity: Identity) -> bytes:
-        """DH of both static keys, computed at the first need (R6: checked)."""
-        if self._static_static is None:
-            self._static_static = identity.private.dh(self.public)
-        return self._static_static
+        self.static_static: SharedSecret | None = None  # until the first need
 
     def forget(self) -> None:
         """Our private key changed (R67)."""
-        self._static_static = None
+        self.static_static = None
 
 
 class Initiated(Redacted):
     """What the initiator keeps until the response comes."""
 
-    __slots__ = ("chaining_key", "ephemeral", "hash")
+    __slots__ = ("ephemeral", "state")
 
-    def __init__(
-        self, ephemeral: PrivateKey, chaining_key: bytes, hash_: bytes
-    ) -> None:
+    def __init__(self, ephemeral: PrivateKey, state: SymmetricState) -> None:
         self.ephemeral = ephemeral
-        self.chaining_key = chaining_key
-        self.hash = hash_
+        self.state = state
 
 
 class Consumed(Redacted):
     """An authentic initiation, ready to be responded to."""
 
-    __slots__ = ("chaining_key", "ephemeral", "hash", "remote", "timestamp")
+    __slots__ = ("ahead", "ephemeral", "remote", "state", "timestamp")
 
     def __init__(
-        self,
-        remote: Remote,
-        ephemeral: bytes,
-        timestamp: bytes,
-        chaining_key: bytes,
-        hash_: bytes,
+        self, remote: Remote, ephemeral: bytes, timestamp: bytes, state: SymmetricState
     ) -> None:
         self.remote = remote
         self.ephemeral = ephemeral
         self.timestamp = timestamp
-        self.chaining_key = chaining_key
-        self.hash = hash_
+        self.state = state
+        self.ahead: Results = []  # of what the response needs, if it is known by now
 
 
 class SessionKeys(Redacted):
@@ -134,24 +115,101 @@ class ResponseFields(NamedTuple):
     encrypted_nothing: bytes
 
 
+def checked(shared: SharedSecret | None) -> SharedSecret:
+    """All zero is an error: the public key is of low order (R6)."""
+    if shared is None:
+        raise HandshakeError("low_order")
+    return shared
+
+
+def opened(state: SymmetricState, sealed: bytes) -> bytes:
+    plaintext = state.open(sealed)
+    if plaintext is None:
+        raise HandshakeError("undecryptable")
+    return plaintext
+
+
+# --- the initiation
+
+
+class Prepared(Redacted):
+    """The curve's part of an initiation."""
+
+    __slots__ = ("ephemeral", "ephemeral_static")
+
+    def __init__(self, ephemeral: PrivateKey, ephemeral_static: SharedSecret) -> None:
+        self.ephemeral = ephemeral
+        self.ephemeral_static = ephemeral_static
+
+
+def prepare_initiation_steps(
+    identity: Identity, remote: Remote, ephemeral_private: bytes
+) -> Steps[Prepared]:
+    """Raises HandshakeError if the peer's key is of low order (R7)."""
+    ephemeral = PrivateKey(ephemeral_private)
+    pairs: list[Pair] = [(ephemeral, None), (ephemeral, remote.public)]
+    if remote.static_static is None:
+        pairs.append((identity.private, remote.public))
+    _, es, *ss = yield pairs, []
+    shared = checked(es)
+    if ss:
+        remote.static_static = checked(ss[0])
+    return Prepared(ephemeral, shared)
+
+
+def write_initiation(
+    identity: Identity, remote: Remote, timestamp: bytes, prepared: Prepared
+) -> tuple[InitiationFields, Initiated]:
+    ephemeral = prepared.ephemeral
+    state = SymmetricState(_CHAINING_KEY, remote.hash)
+    # e
+    state.mix_ephemeral(ephemeral.public)
+    # es, s
+    state.mix_key(prepared.ephemeral_static)
+    static = state.seal(identity.public)
+    # ss, {t}
+    state.mix_key(checked(remote.static_static))
+    stamp = state.seal(timestamp)
+    fields = InitiationFields(ephemeral.public, static, stamp)
+    return fields, Initiated(ephemeral, state)
+
+
 def create_initiation(
     identity: Identity, remote: Remote, timestamp: bytes, ephemeral_private: bytes
 ) -> tuple[InitiationFields, Initiated]:
     """Raises HandshakeError if the peer's key is of low order (R7)."""
-    ephemeral = PrivateKey(ephemeral_private)
+    prepared = run(prepare_initiation_steps(identity, remote, ephemeral_private))
+    return write_initiation(identity, remote, timestamp, prepared)
+
+
+def consume_initiation_steps(
+    identity: Identity,
+    message: InitiationFields,
+    find: Callable[[bytes], Remote | None],
+    ephemeral: PrivateKey | None = None,
+) -> Steps[Consumed]:
+    """`find` gives the peer that has a static public key, or None. `ephemeral` is
+    what the response would be made with, if there is to be one."""
+    state = SymmetricState(_CHAINING_KEY, identity.hash)
     # e
-    h = hash_of(remote.hash, ephemeral.public)
-    ck = kdf1(_CHAINING_KEY, ephemeral.public)
+    state.mix_ephemeral(message.ephemeral)
     # es, s
-    ck, key = kdf2(ck, ephemeral.dh(remote.public))
-    static = seal(key, identity.public, h)
-    h = hash_of(h, static)
+    (es,) = yield [(identity.private, message.ephemeral)], []
+    state.mix_key(checked(es))
+    remote = find(opened(state, message.encrypted_static))
+    if remote is None:
+        raise HandshakeError("unknown_peer")
     # ss, {t}
-    ck, key = kdf2(ck, remote.static_static(identity))
-    stamp = seal(key, timestamp, h)
-    h = hash_of(h, stamp)
-    fields = InitiationFields(ephemeral.public, static, stamp)
-    return fields, Initiated(ephemeral, ck, h)
+    ahead: Results = []
+    if remote.static_static is None:
+        next_ = _response_pairs(ephemeral, message.ephemeral, remote)
+        ss, *ahead = yield [(identity.private, remote.public)], next_
+        remote.static_static = checked(ss)
+    state.mix_key(remote.static_static)
+    timestamp = opened(state, message.encrypted_timestamp)
+    consumed = Consumed(remote, message.ephemeral, timestamp, state)
+    consumed.ahead = ahead
+    return consumed
 
 
 def consume_initiation(
@@ -160,21 +218,45 @@ def consume_initiation(
     find: Callable[[bytes], Remote | None],
 ) -> Consumed:
     """`find` gives the peer that has a static public key, or None."""
+    return run(consume_initiation_steps(identity, message, find))
+
+
+# --- the response
+
+
+def _response_pairs(
+    ephemeral: PrivateKey | None, remote_ephemeral: bytes, remote: Remote
+) -> list[Pair]:
+    """e, ee and se, seen from the responder."""
+    if ephemeral is None:
+        return []
+    return [
+        (ephemeral, None),
+        (ephemeral, remote_ephemeral),
+        (ephemeral, remote.public),
+    ]
+
+
+def create_response_steps(
+    consumed: Consumed,
+    preshared_key: bytes | None,
+    ephemeral: PrivateKey,
+    payload: bytes = b"",
+) -> Steps[tuple[ResponseFields, SessionKeys]]:
+    """Uses `consumed` up. `ephemeral` is the one that it was consumed with."""
+    pairs = _response_pairs(ephemeral, consumed.ephemeral, consumed.remote)
+    _, ee, se = consumed.ahead or (yield pairs, [])
+    state = consumed.state
     # e
-    h = hash_of(identity.hash, message.ephemeral)
-    ck = kdf1(_CHAINING_KEY, message.ephemeral)
-    # es, s
-    ck, key = kdf2(ck, identity.private.dh(message.ephemeral))
-    public = unseal(key, message.encrypted_static, h)
-    h = hash_of(h, message.encrypted_static)
-    remote = find(public)
-    if remote is None:
-        raise HandshakeError("unknown_peer")
-    # ss, {t}
-    ck, key = kdf2(ck, remote.static_static(identity))
-    timestamp = unseal(key, message.encrypted_timestamp, h)
-    h = hash_of(h, message.encrypted_timestamp)
-    return Consumed(remote, message.ephemeral, timestamp, ck, h)
+    state.mix_ephemeral(ephemeral.public)
+    # ee, se
+    state.mix_chain(checked(ee))
+    state.mix_chain(checked(se))
+    # psk, {}
+    state.mix_psk(preshared_key)
+    nothing = state.seal(payload)
+    receive, send = state.split()
+    return ResponseFields(ephemeral.public, nothing), SessionKeys(send, receive)
 
 
 def create_response(
@@ -183,18 +265,36 @@ def create_response(
     ephemeral_private: bytes,
     payload: bytes = b"",
 ) -> tuple[ResponseFields, SessionKeys]:
+    """Uses `consumed` up."""
     ephemeral = PrivateKey(ephemeral_private)
+    return run(create_response_steps(consumed, preshared_key, ephemeral, payload))
+
+
+def consume_response_steps(
+    identity: Identity,
+    initiated: Initiated,
+    message: ResponseFields,
+    preshared_key: bytes | None,
+) -> Steps[SessionKeys]:
+    """The payload must be authentic; it is not looked at."""
+    state = initiated.state.copy()
     # e
-    h = hash_of(consumed.hash, ephemeral.public)
-    ck = kdf1(consumed.chaining_key, ephemeral.public)
+    state.mix_ephemeral(message.ephemeral)
     # ee, se
-    ck = kdf1(ck, ephemeral.dh(consumed.ephemeral))
-    ck = kdf1(ck, ephemeral.dh(consumed.remote.public))
+    ee, se = yield (
+        [
+            (initiated.ephemeral, message.ephemeral),
+            (identity.private, message.ephemeral),
+        ],
+        [],
+    )
+    state.mix_chain(checked(ee))
+    state.mix_chain(checked(se))
     # psk, {}
-    ck, mixed, key = kdf3(ck, preshared_key or ZERO_KEY)
-    nothing = seal(key, payload, hash_of(h, mixed))
-    receive, send = kdf2(ck, b"")
-    return ResponseFields(ephemeral.public, nothing), SessionKeys(send, receive)
+    state.mix_psk(preshared_key)
+    opened(state, message.encrypted_nothing)
+    send, receive = state.split()
+    return SessionKeys(send, receive)
 
 
 def consume_response(
@@ -204,14 +304,4 @@ def consume_response(
     preshared_key: bytes | None,
 ) -> SessionKeys:
     """The payload must be authentic; it is not looked at."""
-    # e
-    h = hash_of(initiated.hash, message.ephemeral)
-    ck = kdf1(initiated.chaining_key, message.ephemeral)
-    # ee, se
-    ck = kdf1(ck, initiated.ephemeral.dh(message.ephemeral))
-    ck = kdf1(ck, identity.private.dh(message.ephemeral))
-    # psk, {}
-    ck, mixed, key = kdf3(ck, preshared_key or ZERO_KEY)
-    unseal(key, message.encrypted_nothing, hash_of(h, mixed))
-    send, receive = kdf2(ck, b"")
-    return SessionKeys(send, receive)
+    return run(consume_response_steps(identity, initiated, message, preshared_key))

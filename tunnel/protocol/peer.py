@@ -14,13 +14,14 @@ from tunnel.protocol.events import (
     HandshakeGivenUp,
     KeysErased,
 )
-from tunnel.protocol.handshake import Handshake
+from tunnel.protocol.handshake import Answer, Completion, Handshake
 from tunnel.protocol.local import Local
 from tunnel.protocol.messages import Initiation, Response
 from tunnel.protocol.path import PathEvent, PeerPath
 from tunnel.protocol.primitives import KEY_SIZE, ZERO_KEY, HandshakeError
 from tunnel.protocol.session import Session, Slots
 from tunnel.protocol.timers import Action, Occasion, Timer, Timers, may_initiate
+from tunnel.protocol.together import run
 from tunnel.protocol.types import Arrival, Datagram, Endpoint
 from tunnel.protocol.watch import Watch
 
@@ -111,6 +112,7 @@ class Peer:
     def forget_keys(self) -> None:
         self.handshake.clear()
         self._drop(self.slots.clear())
+        self._local.admission.ended(self)
 
     def identity_changed(self) -> None:
         """Our private key is another one (R67)."""
@@ -140,14 +142,33 @@ class Peer:
             return
         handshake.last_sent = now
         try:
+            local.admission.check_source(self.path.endpoint[0])
+            local.admission.check_room(self, now)
             fields = handshake.create_initiation(local.identity, wall)
         except HandshakeError as error:
             local.counters[f"initiation.{error.reason}"] += 1
             return
-        handshake.index = local.indices.new_handshake(self)
+        handshake.index = local.indices.new_handshake(self, self.path.own_index)
         self._send(Initiation(handshake.index, *fields).pack(), now)
         local.counters["initiation.sent"] += 1
         self._timers.on(Occasion.INITIATION_SENT, now)
+
+    def expects_to_initiate(self, now: int, events: int = 0) -> bool:
+        """Whether `events`, or the deadline that is due, will probably lead to an
+        initiation; none comes of a wrong answer."""
+        local, current = self._local, self.slots.current
+        timing, attempts = local.timing, self.handshake.attempts
+        if self.path.endpoint is None or not may_initiate(
+            self.handshake.last_sent, now, timing
+        ):
+            return False
+        if events & PathEvent.NEEDS_SESSION:
+            return current is None or not current.can_send(now, timing)
+        if events & PathEvent.REKEY:
+            return current is not None and current.wants_rekey(now, timing)
+        if not self._timers.due(Timer.RETRANSMIT, now):
+            return False
+        return attempts <= timing.max_timer_handshakes
 
     def _send(self, message: bytes, now: int) -> None:
         data = self.handshake.jar.add_macs(message, now, self._local.timing)
@@ -172,17 +193,23 @@ class Peer:
         if moved:
             self._local.events.append(EndpointMoved(self))
 
-    def respond(self, consumed: noise.Consumed, sender: int, arrival: Arrival) -> None:
+    def would_answer(self, consumed: noise.Consumed, now: int) -> bool:
+        """False: `respond` is bound to refuse it."""
+        try:
+            self._local.admission.check_room(self, now)
+        except HandshakeError:
+            return False
+        return not self.handshake.refusal(consumed, now)
+
+    def respond(self, answer: Answer, sender: int, arrival: Arrival) -> None:
         """An authentic initiation: admit it, respond, keep the session in next."""
         local, handshake, now = self._local, self.handshake, arrival.now
-        handshake.admit(consumed, now)
+        handshake.admit(answer.consumed, now)
         handshake.clear()
         self._received(arrival)
         handshake.last_sent = now
-        fields, keys = noise.create_response(
-            consumed, handshake.preshared_key, local.random_bytes(KEY_SIZE)
-        )
-        index = local.indices.new_keypair(self)
+        fields, keys = answer.response or run(handshake.response_steps(answer))
+        index = local.indices.new_keypair(self, self.path.own_index)
         session = self._new_session(index, sender, keys, now, initiator=False)
         self._drop(self.slots.add_responded(session))
         self._timers.on(Occasion.SESSION_DERIVED, now)
@@ -190,10 +217,15 @@ class Peer:
         local.counters["response.sent"] += 1
 
     def accept(
-        self, message: Response, identity: noise.Identity, arrival: Arrival
+        self,
+        message: Response,
+        identity: noise.Identity,
+        arrival: Arrival,
+        completion: Completion | None,
     ) -> None:
-        """The response to our initiation: the session is in use at once (R21)."""
-        keys = self.handshake.consume_response(identity, message)
+        """The response to our initiation: the session is in use at once (R21).
+        `completion`: of `Handshake.completion_steps`, if it was computed before."""
+        keys = self.handshake.complete(identity, message, completion)
         self.handshake.index = None
         self._local.indices.promote(message.receiver)
         self._received(arrival)
@@ -225,6 +257,7 @@ class Peer:
             initiator=initiator,
             await_confirmation=not initiator,
         )
+        self._local.admission.began(self, now)
         return Session(keypair)
 
     def _complete(self, now: int, wall: int) -> None:

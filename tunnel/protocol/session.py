@@ -6,7 +6,7 @@ takes those out of the packet path and the index table.
 
 from __future__ import annotations
 
-from tunnel.constants import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES
+from tunnel.constants import REJECT_AFTER_MESSAGES
 from tunnel.protocol.path import PathKeypair
 from tunnel.protocol.types import Timing, elapsed
 
@@ -40,7 +40,7 @@ class Session:
         """Asked when something is sent under it (R25)."""
         if not self.sending_valid:
             return False
-        if self.keypair.send_counter > REKEY_AFTER_MESSAGES:
+        if self.keypair.send_counter > timing.rekey_after_messages:
             return True
         age = elapsed(self.keypair.created, now)
         return self.keypair.initiator and age >= timing.rekey_after_time

@@ -10,6 +10,10 @@ that when the timer expires. A timer that turns out to be set too early waits ag
     NEW_HANDSHAKE  data went out and nothing came back: initiate (R33)      lazy
     ERASE          no new session for long: forget all keys (R38)
     PERSISTENT     nothing either way: an empty packet (R36)                lazy
+
+The last two and KEEPALIVE wait for a time that many peers share (`shared_time`), so
+that one wake-up serves all of them. The other two are exact: their jitter is there to
+keep peers apart.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from typing import Final, NamedTuple
 
+from tunnel.constants import TIMER_SLACK_MAX
 from tunnel.protocol.types import Timing, elapsed
 
 
@@ -50,17 +55,20 @@ class Rule(NamedTuple):
     effect: Effect
     delay: str = ""  # the attribute of Timing that says how long
     jitter: bool = False
+    shared: bool = False
 
 
 RULES: Final[dict[Occasion, tuple[Rule, ...]]] = {
     Occasion.INITIATION_SENT: (
         Rule(Timer.RETRANSMIT, Effect.SET, "rekey_timeout", jitter=True),
     ),
-    Occasion.SESSION_DERIVED: (Rule(Timer.ERASE, Effect.SET, "key_erase_time"),),
+    Occasion.SESSION_DERIVED: (
+        Rule(Timer.ERASE, Effect.SET, "key_erase_time", shared=True),
+    ),
     Occasion.HANDSHAKE_COMPLETE: (Rule(Timer.RETRANSMIT, Effect.CANCEL),),
     Occasion.GIVEN_UP: (
         Rule(Timer.KEEPALIVE, Effect.CANCEL),
-        Rule(Timer.ERASE, Effect.SET_UNLESS_PENDING, "key_erase_time"),
+        Rule(Timer.ERASE, Effect.SET_UNLESS_PENDING, "key_erase_time", shared=True),
     ),
     Occasion.SUSPENDED: (Rule(Timer.ERASE, Effect.CANCEL),),
     Occasion.STOPPED: tuple(Rule(timer, Effect.CANCEL) for timer in Timer),
@@ -78,12 +86,15 @@ class Timers:
         self._due = [0] * len(Timer)
 
     def on(self, occasion: Occasion, now: int) -> None:
-        for timer, effect, delay, jitter in RULES[occasion]:
+        for timer, effect, name, jitter, shared in RULES[occasion]:
             if effect is Effect.CANCEL:
                 self._due[timer] = 0
             elif effect is Effect.SET or not self._due[timer]:
-                at = now + int(getattr(self._timing, delay))
-                self._due[timer] = at + self._jitter() if jitter else at
+                delay = int(getattr(self._timing, name))
+                at = now + delay + (self._jitter() if jitter else 0)
+                self._due[timer] = (
+                    shared_time(at, delay, self._timing) if shared else at
+                )
 
     def set(self, timer: Timer, at: int) -> None:
         """`at` 0 cancels."""
@@ -91,6 +102,9 @@ class Timers:
 
     def pending(self, timer: Timer) -> bool:
         return self._due[timer] != 0
+
+    def due(self, timer: Timer, now: int) -> bool:
+        return 0 < self._due[timer] <= now
 
     def next(self) -> int:
         """The earliest deadline, or 0."""
@@ -103,6 +117,18 @@ class Timers:
         for timer in expired:
             self._due[timer] = 0
         return expired
+
+
+def shared_time(at: int, delay: int, timing: Timing) -> int:
+    """`at`, or the next later time that other deadlines with this delay have too.
+
+    At most a 40th of the delay later; the kernel's timers (kernel/time/timer.c) are
+    up to an eighth of it late, for the same reason.
+    """
+    if not timing.slack_parts:
+        return at
+    tick = min(delay // timing.slack_parts, TIMER_SLACK_MAX)
+    return -(-at // tick) * tick if tick else at
 
 
 @dataclass(slots=True)

@@ -39,6 +39,7 @@ class Timing:
     """Every time of the protocol, in ns. Tests shorten them; the rest is derived."""
 
     rekey_after_time: int = c.REKEY_AFTER_TIME
+    rekey_after_messages: int = c.REKEY_AFTER_MESSAGES
     reject_after_time: int = c.REJECT_AFTER_TIME
     rekey_timeout: int = c.REKEY_TIMEOUT
     keepalive_timeout: int = c.KEEPALIVE_TIMEOUT
@@ -48,6 +49,7 @@ class Timing:
     cookie_secret_max_age: int = c.COOKIE_SECRET_MAX_AGE
     cookie_secret_latency: int = c.COOKIE_SECRET_LATENCY
     under_load_sticky: int = c.UNDER_LOAD_STICKY
+    slack_parts: int = c.TIMER_SLACK_PARTS  # see `timers.shared_time`; 0: no slack
 
     @property
     def new_handshake_timeout(self) -> int:

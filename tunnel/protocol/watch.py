@@ -13,6 +13,7 @@ from tunnel.protocol.timers import (
     Timer,
     Timers,
     another_pending,
+    shared_time,
 )
 
 
@@ -60,8 +61,17 @@ class Watch:
             facts.last_sent = self._path.last_sent
             facts.last_received = self._path.last_received
         decision = DECIDE[timer](facts, self._local.timing)
-        self._timers.set(timer, decision.at if decision.action is Action.WAIT else 0)
+        self._set(timer, decision.at if decision.action is Action.WAIT else 0)
         return decision
+
+    def _set(self, timer: Timer, at: int) -> None:
+        """`at` 0 cancels."""
+        timing = self._local.timing
+        if at and timer is Timer.KEEPALIVE:
+            at = shared_time(at, timing.keepalive_timeout, timing)
+        elif at and timer is Timer.PERSISTENT:
+            at = shared_time(at, self.interval, timing)
+        self._timers.set(timer, at)
 
     def _yields(self, handshake: Handshake) -> bool:
         identity = self._local.identity
@@ -98,13 +108,12 @@ class Watch:
         self._need_another = False
         self._another_from = now if self._more_keepalives else 0
         if self._another_from:
-            at = now + self._local.timing.keepalive_timeout
-            self._timers.set(Timer.KEEPALIVE, at)
+            self._set(Timer.KEEPALIVE, now + self._local.timing.keepalive_timeout)
 
     def send_persistent(self, now: int) -> None:
         """R36; looked at again even if it could not be sent."""
         self._path.flush(keepalive=True)
-        self._timers.set(Timer.PERSISTENT, now + self.interval)
+        self._set(Timer.PERSISTENT, now + self.interval)
 
     def stop_waiting_for_answer(self) -> None:
         """R33 fired: the next data sent starts anew; the source may be why (R20)."""
@@ -136,4 +145,4 @@ class Watch:
             return
         last = max(self._path.last_sent, self._path.last_received)
         start = now if fresh or not last else last
-        self._timers.set(Timer.PERSISTENT, start + self.interval)
+        self._set(Timer.PERSISTENT, start + self.interval)

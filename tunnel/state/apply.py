@@ -8,7 +8,7 @@ driven by the same few lines.
 from __future__ import annotations
 
 import contextlib
-from typing import Protocol
+from typing import Final, Protocol
 
 from tunnel.errors import ApplyError, NeedsRestart, PlanStale, TunnelError
 from tunnel.state.model import DeviceState
@@ -48,11 +48,14 @@ class Target(Protocol):
         """Starts a change; no other one is under way."""
 
 
+_RESTARTS: Final = {"kind": "tunnel.type", "name": "tunnel.name", "workers": "workers"}
+
+
 def check(plan: Plan, target: Target) -> None:
     """Raises `NeedsRestart` or `PlanStale` when the plan cannot be applied."""
     if plan.restart:
         names = [
-            "tunnel.type" if change.field == "kind" else "tunnel.name"
+            _RESTARTS[change.field]
             for action in plan.actions
             if action.restart
             for change in action.changes

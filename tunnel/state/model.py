@@ -59,7 +59,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not Secret:  # a third of the time of isinstance
             return NotImplemented
-        return compare_digest(self._value, other._value)
+        return self is other or compare_digest(self._value, other._value)
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -154,7 +154,8 @@ class InterfaceState:
     """The network interface: `kind` is `tun` or `loopback` (in memory).
 
     With `auto_configure` the addresses, routes, MTU and DNS servers are put in place
-    by this program; without it they are somebody else's business.
+    by this program; without it they are somebody else's business. `workers` that carry
+    its packets: 0 is as many as suit the machine.
     """
 
     kind: str = "tun"
@@ -164,6 +165,7 @@ class InterfaceState:
     routes: tuple[Prefix, ...] = ()
     dns: tuple[bytes, ...] = ()
     auto_configure: bool = False
+    workers: int = 0
 
 
 _NO_PEERS: Final[Mapping[bytes, PeerState]] = MappingProxyType({})
@@ -174,9 +176,9 @@ class DeviceState:
     """A whole tunnel. `listen_port` 0 lets the system choose.
 
     `peers` is keyed by public key, in configuration order, and must not be changed
-    once it is part of a state. `settings` are named values that no packet depends on
-    (management, limits, access lists): hashable, compared by value, handed through to
-    whoever understands them. Pairs are in order of their names.
+    once it is part of a state. `settings` are named values beside them (management,
+    limits, access lists): hashable, compared by value, handed through to whoever
+    understands them. Pairs are in order of their names.
     """
 
     private_key: Secret | None = None
@@ -186,6 +188,13 @@ class DeviceState:
     peers: Mapping[bytes, PeerState] = field(default_factory=lambda: _NO_PEERS)
     log_level: str = "info"
     settings: tuple[tuple[str, object], ...] = ()
+
+    def with_peers(self, peers: Mapping[bytes, PeerState]) -> DeviceState:
+        """The same with other peers, for a fifth of what `replace` takes."""
+        return DeviceState(
+            self.private_key, self.listen_port, self.fwmark, self.interface, peers,
+            self.log_level, self.settings,
+        )  # fmt: skip
 
 
 def prefix_owners(peers: Mapping[bytes, PeerState]) -> dict[Prefix, bytes]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from tunnel.state.model import PeerState, Secret
 from tunnel.state.plan import Action, ActionKind, Change, Plan
+from tunnel.workers import workers_text
 
 __all__ = ["plan_json", "plan_summary", "plan_text", "value_text"]
 
 _SECRETS = frozenset({"private_key", "preshared_key"})
+_SHOWN: Final = 50  # of many values of one field
 
 
 def address_text(address: bytes) -> str:
@@ -41,11 +44,27 @@ def _secret_text(value: object) -> str:
     return "(none)" if value is None else "(set)"
 
 
+def _some(values: Sequence[object], text: Callable[..., str]) -> list[str]:
+    """The first of them, because a blocklist may have a million."""
+    shown = [text(value) for value in values[:_SHOWN]]
+    more = len(values) - len(shown)
+    return [*shown, f"and {more} more"] if more else shown
+
+
+def _access_texts(value: Sequence[tuple[bytes, int]] | None) -> list[str]:
+    return _some(value or (), prefix_text)
+
+
 _FORMATS: dict[str, Callable[..., object]] = {
+    "access.allow": _access_texts,
+    "access.blocklist": _access_texts,
+    "access.deny": _access_texts,
+    "management.acl": _access_texts,
     "endpoint": endpoint_text,
     "allowed_ips": lambda value: [prefix_text(prefix) for prefix in value],
     "addresses": lambda value: [prefix_text(prefix) for prefix in value],
     "routes": lambda value: [prefix_text(prefix) for prefix in value],
+    "workers": workers_text,
     "dns": lambda value: [address_text(address) for address in value],
 }
 
@@ -141,10 +160,11 @@ def _update_text(change: Change) -> str:
     if field in _SECRETS and before is not None and after is not None:
         return f"{field} (changed)"
     if isinstance(before, tuple) and isinstance(after, tuple) and field != "endpoint":
-        gone = [item for item in before if item not in set(after)]
-        new = [item for item in after if item not in set(before)]
-        parts = [f"-{value_text(field, (item,))}" for item in gone]
-        parts += [f"+{value_text(field, (item,))}" for item in new]
+        were, are = set(before), set(after)
+        gone = [item for item in before if item not in are]
+        new = [item for item in after if item not in were]
+        parts = _some(gone, lambda item: f"-{value_text(field, (item,))}")
+        parts += _some(new, lambda item: f"+{value_text(field, (item,))}")
         return f"{field} {' '.join(parts)}"
     return f"{field} {value_text(field, before)} -> {value_text(field, after)}"
 

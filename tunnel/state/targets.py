@@ -51,7 +51,7 @@ class StateEditor:
         )
 
     def result(self) -> DeviceState:
-        return replace(self._state, peers=self._peers)
+        return self._state.with_peers(self._peers)
 
 
 class RecordingTarget:

@@ -33,6 +33,7 @@ def _device_lines(state: DeviceState, other: DeviceState, new: bool) -> list[str
         f"fwmark {state.fwmark}",
         f"tunnel.type {interface.kind}",
         f"tunnel.name {interface.name}",
+        f"workers {value_text('workers', interface.workers)}",
         f"tunnel.mtu {interface.mtu}",
         *(f"tunnel.address {value_text('addresses', (a,))}"
           for a in interface.addresses),

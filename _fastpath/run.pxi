@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+# Part of pump.pyx: the bodies of the threads, and what they count.
+
+cdef class Handshake:
+    """A handshake message as it arrived; mac1 of types 1 and 2 is right."""
+
+    cdef handshake h  # thousands may wait: no objects before their turn
+
+    @property
+    def data(self):
+        return PyBytes_FromStringAndSize(<char *>self.h.data, self.h.length)
+
+    @property
+    def endpoint(self):
+        return get_endpoint(&self.h.from_)
+
+    @property
+    def source(self):
+        return get_source(&self.h.from_)
+
+
+cdef void add_counters(dict total, list reasons, counters *c, bint helper):
+    total["tun_read"] += c.tun_read
+    if helper:
+        total["tun_read_by_helper"] += c.tun_read
+    total["tun_written"] += c.tun_written
+    total["tun_writes"] += c.tun_writes
+    total["udp_received"] += c.udp_received
+    total["udp_receives"] += c.udp_receives
+    total["udp_sent"] += c.udp_sent
+    total["udp_sends"] += c.udp_sends
+    total["handed_over"] += c.handed
+    for name, reason in reasons:
+        total[name] += c.drops[<int>reason]
+
+
+cdef void _work(worker *w) noexcept nogil:
+    """Both directions; the outbound one only while the helper does not have it."""
+    cdef engine *e = w.engine
+    cdef size_t came, went, ran
+    cdef int busy = 0
+    while not e.stopping:
+        worker_begin(w)
+        went = ran = 0
+        came = inbound_handed(w) if e.lanes > 1 else 0
+        came += inbound(w, 0)
+        came += inbound(w, 1)
+        if worker_sends(w):
+            ran = run_commands(w)
+            went = outbound(w)
+            busy = busy + 1 if came and went else 0
+            if busy == BUSY_ROUNDS:
+                busy = 0
+                hand_over(w)
+        if came + went + ran == 0:
+            worker_sleep(w)  # offline for the epoch
+    epoch_leave(&e.epoch, w.reader)
+
+
+cdef void _help(worker *w) noexcept nogil:
+    """The outbound direction, from when it is handed over until it falls silent."""
+    cdef size_t ran
+    while helper_wait(w):
+        while True:
+            worker_begin(w)
+            ran = run_commands(w)
+            if outbound(w) + ran == 0 and not helper_rest(w):
+                break
+        hand_back(w)
+    epoch_leave(&w.engine.epoch, w.reader)
+
+
+def run(Pump pump, int number):
+    """Body of a worker's thread or of its helper's; returns when the pump stops."""
+    with nogil:
+        if number % 2:
+            _help(&pump.w[number])
+        else:
+            _work(&pump.w[number])

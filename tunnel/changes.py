@@ -1,0 +1,39 @@
+"""Every change of one engine, whatever the door: carried out, timed and recorded."""
+
+from __future__ import annotations
+
+import time
+
+from tunnel.engine import Engine
+from tunnel.errors import TunnelError
+from tunnel.reloads import ReloadEvent, ReloadHistory
+from tunnel.state.plan import Plan
+
+__all__ = ["Changes"]
+
+
+class Changes:
+    """Used in the control thread. The manager of `tunnel up` is one, with a file and
+    confirmations; the async API has the thing itself."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.history = ReloadHistory()
+
+    def apply_plan(self, plan: Plan, *, source: str) -> ReloadEvent:
+        """All of it or nothing. Raises TunnelError, also recorded."""
+        started = time.perf_counter()
+        try:
+            self.engine.apply(plan)
+        except Exception as error:
+            raise self._failed(error, source, started) from error
+        return self._succeeded(plan, source, started)
+
+    def _succeeded(self, plan: Plan, source: str, started: float) -> ReloadEvent:
+        generation = self.engine.device.generation
+        return self.history.applied(plan, source, started, generation)
+
+    def _failed(self, error: Exception, source: str, started: float) -> TunnelError:
+        """Records it; returns what to raise."""
+        generation = self.engine.device.generation
+        return self.history.refused(error, source, started, generation)
