@@ -47,7 +47,9 @@ class End:
         wait_until("the port", self._bound, timeout=10, interval=0.005)
 
     def _bound(self) -> bool:
-        return f":{PORT:04X} " in self.host.run("cat", "/proc/net/udp").stdout
+        """On either family: some engines have one socket for both."""
+        tables = ("/proc/net/udp", "/proc/net/udp6")
+        return f":{PORT:04X} " in self.host.run("cat", *tables).stdout
 
 
 @dataclass(slots=True)
