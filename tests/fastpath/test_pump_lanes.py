@@ -20,6 +20,7 @@ from tunnel.io.steering_linux import queue_of, steer_sockets
 from . import rig as rig_module
 from .rig import FarEnd, Rig, descriptors, ipv4, prefix
 from .test_pump_control import *  # noqa: F403
+from .test_pump_helper import *  # noqa: F403
 from .test_pump_inbound import *  # noqa: F403
 from .test_pump_limits import *  # noqa: F403
 from .test_pump_outbound import *  # noqa: F403
