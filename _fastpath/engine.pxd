@@ -80,7 +80,10 @@ cdef extern from "path.h" nogil:
         pass
     bint endpoint_read(path *p, endpoint *out)
     void endpoint_write(path *p, const endpoint *e)
+    bint endpoint_learn(path *p, const endpoint *e)
     void endpoint_clear_source(path *p)
+    bint endpoint_judge_source(path *p, const endpoint *e, bint good)
+    bint endpoint_question(path *p, endpoint *out)
     bint events_push(path_stack *s, path *p, uint32_t bits)
     bint commands_push(path_stack *s, path *p, uint32_t bits)
     path *stack_take(path_stack *s)

@@ -20,10 +20,8 @@ static bool authenticated(struct worker *w, struct arrival *d, uint32_t length)
     if (!atomic_load_explicit(&p->dead, memory_order_relaxed)) {
         struct endpoint known;
         if (!endpoint_read(p, &known) || memcmp(&known, from, sizeof known)) {
-            if (memcmp(known.address, from->address, 16) || known.port != from->port ||
-                known.family != from->family)
+            if (endpoint_learn(p, from))
                 events |= EVENT_ROAMED;
-            endpoint_write(p, from);
         }
     }
     if (atomic_load_explicit(&k->awaiting_confirmation, memory_order_relaxed) &&

@@ -89,6 +89,11 @@ struct path {
     /* seqlock; writers take it by making the sequence odd */
     _Atomic uint32_t endpoint_sequence;
     struct endpoint endpoint;
+    struct endpoint refused; /* only its source: not to be learned again (R62) */
+
+    /* trains of datagrams of this size or larger are refused (U7); 0: none was */
+    _Atomic uint16_t refused_size;
+    _Atomic uint64_t refused_at;
 
     _Atomic uint64_t unanswered_since;
     _Atomic uint64_t unreplied_since;
@@ -125,8 +130,39 @@ static inline uint64_t keypair_age(const struct keypair *k, uint64_t now)
 /* ---- endpoint */
 
 bool endpoint_read(struct path *p, struct endpoint *out); /* false: none known */
-void endpoint_write(struct path *p, const struct endpoint *e);
+void endpoint_write(struct path *p, const struct endpoint *e); /* as configured */
+/* After authentication: where the peer is, and the address it talked to unless that is
+ * refused.  True: the peer moved. */
+bool endpoint_learn(struct path *p, const struct endpoint *from);
 void endpoint_clear_source(struct path *p);
+/* The route to the peer was asked for.  A bad source is forgotten, and refused as long
+ * as the peer stays where it is; a good one may be learned again.  Nothing happens when
+ * e's source is no longer the one in question.  True: something changed. */
+bool endpoint_judge_source(struct path *p, const struct endpoint *e, bool good);
+/* The source to ask about: that of the endpoint, else the refused one.  False: none. */
+bool endpoint_question(struct path *p, struct endpoint *out);
+
+#define TRAINS_REFUSED_FOR (60ULL * 1000000000ULL)
+
+/* Whether a train of datagrams of `size` bytes was refused on this path lately. */
+static inline bool trains_refused(struct path *p, uint32_t size, uint64_t now)
+{
+    uint32_t from = atomic_load_explicit(&p->refused_size, memory_order_relaxed);
+
+    if (!from || size < from)
+        return false;
+    if (now < atomic_load_explicit(&p->refused_at, memory_order_relaxed) +
+                  TRAINS_REFUSED_FOR)
+        return true;
+    atomic_store_explicit(&p->refused_size, 0, memory_order_relaxed);
+    return false;
+}
+
+static inline void trains_refuse(struct path *p, uint32_t size, uint64_t now)
+{
+    atomic_store_explicit(&p->refused_at, now, memory_order_relaxed);
+    atomic_store_explicit(&p->refused_size, (uint16_t)size, memory_order_relaxed);
+}
 
 /* ---- intrusive stacks: any number of pushers, one taker of everything */
 

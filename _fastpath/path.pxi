@@ -143,6 +143,18 @@ cdef class Path:
         if self.p:
             endpoint_clear_source(self.p)
 
+    def source_question(self):
+        cdef endpoint e
+        if not self.p or not endpoint_question(self.p, &e):
+            return None
+        return get_endpoint(&e), get_source(&e)
+
+    def judge_source(self, source, bint good):
+        cdef endpoint e
+        memset(&e, 0, sizeof(endpoint))
+        put_source(&e, source)
+        return self.p != NULL and endpoint_judge_source(self.p, &e, good)
+
     def note_sent(self, unsigned long long now, unsigned long long size):
         if self.p:
             path_sent(self.p, now, False)
@@ -158,7 +170,7 @@ cdef class Path:
         path_received(self.p, now)
         add_relaxed(&self.p.rx_bytes, size)
         if e.family:
-            endpoint_write(self.p, &e)
+            endpoint_learn(self.p, &e)
 
     def check_unanswered(self):
         if not self.p:

@@ -72,6 +72,17 @@ class Path:
     def source(self) -> tuple[PackedAddress, int] | None: ...  # sticky source (R62)
     def set_endpoint(self, endpoint: tuple[PackedAddress, int, int] | None) -> None: ...
     def clear_source(self) -> None: ...  # R20
+    def source_question(
+        self,
+    ) -> tuple[tuple[PackedAddress, int, int], tuple[PackedAddress, int]] | None:
+        """The endpoint and the source to ask the routing table about: the remembered
+        one, else one that `judge_source` refused. None: there is nothing to ask."""
+
+    def judge_source(self, source: tuple[PackedAddress, int], good: bool) -> bool:
+        """Whether the peer can still be answered from `source` (R62). A bad one is
+        forgotten, and not learned again while the peer stays where it is, until it is
+        found good. False: nothing changed, as when it is another one by now."""
+
     def note_sent(self, now: int, size: int) -> None:
         """The control plane sent an authenticated packet of `size` bytes."""
 

@@ -17,6 +17,8 @@
 #define UDP_SEGMENT 103
 #endif
 
+#define FITS_ANY_ROUTE 1200 /* less than IPv6's smallest MTU */
+
 static void set_address(const struct endpoint *to, struct sockaddr_in6 *room,
                         struct msghdr *m)
 {
@@ -173,8 +175,19 @@ static bool send_one(struct worker *w, uint32_t m, int fd)
     return true;
 }
 
-/* A train that the kernel refused: its datagrams one by one (U7, U8).  If those go
- * out, trains are what this socket cannot do: no more of them. */
+/* The datagrams of a train that was refused went out one by one.  Larger ones than the
+ * route's MTU it takes singly only (U7): EMSGSIZE, of older kernels EINVAL.  Otherwise
+ * trains are what this socket cannot do (U8): no more of them. */
+static void note_refused(struct worker *w, struct path *p, uint32_t size, int family,
+                         int error)
+{
+    if (error == EMSGSIZE || (error == EINVAL && size > FITS_ANY_ROUTE))
+        trains_refuse(p, size, w->now);
+    else if (error == EIO || error == EINVAL)
+        atomic_store(&w->engine->gso_off[family], true);
+}
+
+/* A train that the kernel refused: its datagrams one by one. */
 static void send_singly(struct worker *w, uint32_t m, int fd, int error)
 {
     struct outbox *o = &w->out;
@@ -194,8 +207,9 @@ static void send_singly(struct worker *w, uint32_t m, int fd, int error)
     }
     o->first[m] = from;
     o->iov[m] = whole;
-    if (good && (error == EIO || error == EINVAL))
-        atomic_store(&w->engine->gso_off[fd == w->send_fd[1]], true);
+    if (good)
+        note_refused(w, o->datagram[from].keypair->path,
+                     wire_length(&o->datagram[from]), fd == w->send_fd[1], error);
 }
 
 void send_run(struct worker *w, int fd, uint32_t from, uint32_t to)

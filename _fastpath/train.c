@@ -36,10 +36,12 @@ static uint32_t train_length(const struct worker *w, uint32_t from)
 
 static bool trains_allowed(struct worker *w, uint32_t datagram)
 {
+    const struct datagram *first = &w->out.datagram[datagram];
+    struct path *p = first->keypair->path;
     struct endpoint to;
 
-    if (w->snapshot->connected ||
-        !endpoint_read(w->out.datagram[datagram].keypair->path, &to))
+    if (w->snapshot->connected || trains_refused(p, wire_length(first), w->now) ||
+        !endpoint_read(p, &to))
         return false;
     return !atomic_load_explicit(&w->engine->gso_off[to.family == 6],
                                  memory_order_relaxed);

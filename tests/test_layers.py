@@ -34,6 +34,7 @@ LAYERS = {
         "network",
         "reloads",
         "status",
+        "sticky",
     ],
     "doors": [
         "tunnel",

@@ -29,6 +29,7 @@ from tunnel.protocol.node import Node
 from tunnel.protocol.types import Timing
 from tunnel.state.model import DeviceState, InterfaceState, without_peer
 from tunnel.state.plan import Plan, diff
+from tunnel.sticky import StickySources
 from tunnel.workers import count_workers
 
 __all__ = ["Engine", "system_network"]
@@ -141,6 +142,7 @@ class Engine:
         """
         self._thread = threading.get_ident()
         self.device.start()
+        self._watch_routes()
         if self.packets is not None:
             self._set_up(True)
         else:
@@ -209,6 +211,13 @@ class Engine:
         self._set_mtu(link)
         if link.is_up:
             self._set_up(True)
+
+    def _watch_routes(self) -> None:
+        """In the namespace of the sockets, which the interface may leave."""
+        try:
+            self._stack.callback(StickySources(self.device).close)
+        except OSError as error:
+            log.warning("changes of routes are not noticed: %s", error.strerror)
 
     def _set_mtu(self, link: LinkMonitor) -> None:
         self.device.set_mtu(link.mtu)

@@ -21,6 +21,7 @@ def device_json(status: DeviceStatus) -> dict[str, object]:
         "fwmark": status.fwmark,
         "mtu": status.mtu,
         "generation": status.generation,
+        "workers": status.workers,
     }
 
 

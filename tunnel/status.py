@@ -68,6 +68,7 @@ class DeviceStatus:
     generation: int
     peers: tuple[PeerStatus, ...]
     counters: Mapping[str, int]
+    workers: int = 1  # that carry its packets
 
     def peer(self, name_or_key: str | bytes) -> PeerStatus | None:
         """The peer with this name or public key."""
@@ -90,6 +91,7 @@ def status_of(device: Device) -> DeviceStatus:
         generation=device.generation,
         peers=tuple(_peer_status(device, key) for key in state.peers),
         counters={**device.pump.counters(), **device.node.counters},
+        workers=device.pump.workers,
     )
 
 

@@ -133,6 +133,9 @@ def test_signals_history_and_the_log_level(up: Up) -> None:
     assert up.log.stat().st_size == size
     (told,) = up.json("status").values()
     assert told["state"]["device"]["config_file"] == str(up.config)
+    workers = told["state"]["device"]["workers"]
+    assert workers == 1  # in memory there is one queue
+    assert ", 1 worker, 0 of 1 peers" in " ".join(up.run("status").stdout.split())
     assert told["state"]["reloads"][-1]["source"] == "control"
 
 

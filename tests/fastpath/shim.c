@@ -3,8 +3,11 @@
  * Preloaded by test_pump_errors.py: sendmmsg and recvmmsg that misbehave on demand.
  * SHIM_SEND_MOST=n     sends at most n messages per call (R64)
  * SHIM_SEND_ERRNO=e    fails SHIM_SEND_TIMES calls with errno e, every 10th call
- * SHIM_GSO_ERRNO=e     fails every message that asks for UDP_SEGMENT with errno e
+ * SHIM_GSO_ERRNO=e     fails every message that asks for UDP_SEGMENT with errno e,
+ * SHIM_GSO_FROM=n      if its datagrams have n bytes or more
  * SHIM_RECV_ERRNO=e    fails every second call with errno e
+ * shim_refused() is how often it refused UDP_SEGMENT, shim_later(s) sets CLOCK_BOOTTIME
+ * forward by s seconds.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,7 +16,34 @@
 #include <netinet/udp.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <time.h>
+
+static atomic_int refused, ahead;
+
+int shim_refused(void)
+{
+    return refused;
+}
+
+void shim_later(int seconds)
+{
+    ahead += seconds;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    static int (*real)(clockid_t, struct timespec *);
+    int result;
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "clock_gettime");
+    result = real(clock, now);
+    if (clock == CLOCK_BOOTTIME)
+        now->tv_sec += ahead;
+    return result;
+}
 
 static int number(const char *name)
 {
@@ -22,11 +52,16 @@ static int number(const char *name)
     return text ? atoi(text) : 0;
 }
 
+/* A train of datagrams that are too long. */
 static int is_train(struct msghdr *m)
 {
+    uint16_t size;
+
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
-        if (c->cmsg_level == 17 && c->cmsg_type == 103)
-            return 1;
+        if (c->cmsg_level == 17 && c->cmsg_type == 103) {
+            memcpy(&size, CMSG_DATA(c), sizeof size);
+            return size >= number("SHIM_GSO_FROM");
+        }
     return 0;
 }
 
@@ -47,6 +82,7 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
         while (plain < n && !is_train(&messages[plain].msg_hdr))
             plain++;
         if (!plain) {
+            refused++;
             errno = number("SHIM_GSO_ERRNO");
             return -1;
         }

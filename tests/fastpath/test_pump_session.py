@@ -202,6 +202,59 @@ def test_r62_answer_leaves_from_the_address_it_came_to() -> None:
             assert sender == ("127.0.0.1", port)
 
 
+def test_r62_a_source_found_bad_is_not_learned_again() -> None:
+    """Until it is found good, or the peer is elsewhere."""
+    here, there = (socket.inet_aton("10.1.0.1"), 2), (socket.inet_aton("10.2.0.1"), 3)
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        elsewhere = (end.endpoint[0], 9, 0)
+        path.clear_source()
+        assert path.source_question() is None
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert path.source_question() == (end.endpoint, here)
+        assert not path.judge_source(there, good=False)  # another one by now
+        assert not path.judge_source(here, good=True)
+        assert path.source == here
+
+        assert path.judge_source(here, good=False)
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert (path.source, path.endpoint) == (None, end.endpoint)
+        assert path.source_question() == (end.endpoint, here)
+        path.note_received(boottime(), 0, end.endpoint, there)
+        assert path.source == there
+        path.clear_source()
+        assert path.judge_source(here, good=True)
+        assert path.source_question() is None
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert path.source == here
+
+        assert path.judge_source(here, good=False)
+        path.note_received(boottime(), 0, elsewhere, here)
+        assert path.source == here
+        assert path.judge_source(here, good=False)
+        path.set_endpoint(end.endpoint)
+        assert path.source_question() is None
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert path.source == here
+
+
+def test_r62_the_packet_path_does_not_learn_a_bad_source() -> None:
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        end.send(end.seal(b""))
+        rig.until(lambda: path.source is not None)
+        source = path.source
+        assert source is not None
+        assert path.judge_source(source, good=False)
+        for n in range(2, 5):
+            end.send(end.seal(b""))
+            rig.until(lambda n=n: rig.pump.counters()["udp_received"] == n)
+            assert path.source is None
+        assert path.judge_source(source, good=True)
+        end.send(end.seal(b""))
+        rig.until(lambda: path.source == source)
+
+
 def test_sticky_source_that_is_gone_is_forgotten() -> None:
     with Rig() as rig:
         path, end, _ = rig.session("10.0.0.2/32")

@@ -128,11 +128,13 @@ def _show(view: InterfaceView) -> None:
 
     now = time.time()
     connected = sum(now - p.latest_handshake < CONNECTED_FOR for p in view.peers)
+    own = _told(view.name, "state") or {}
     title = (
         f"{view.name}: {view.public_key or 'no private key'}, "
-        f"port {view.listen_port}, {connected} of {len(view.peers)} peers connected"
+        f"port {view.listen_port}, {_workers(own)}"
+        f"{connected} of {len(view.peers)} peers connected"
     )
-    names = _names(view.name)
+    names = _names(own)
     columns = ["peer", "endpoint", "handshake", "received", "sent", "allowed IPs"]
     shown = table(["name", *columns] if names else columns)
     for peer in view.peers:
@@ -160,10 +162,17 @@ def _told(name: str, do: str) -> Any:
         return None
 
 
-def _names(name: str) -> dict[str, str]:
+def _names(own: dict[str, Any]) -> dict[str, str]:
     """The names that the peers of an interface have, by key; the UAPI knows none."""
-    peers = _told(name, "peers") or ()
+    peers = own.get("peers", ())
     return {peer["public_key"]: peer["name"] for peer in peers if peer["name"]}
+
+
+def _workers(own: dict[str, Any]) -> str:
+    """How many threads carry packets; of `tunnel up`'s own only, and not of versions
+    that do not tell."""
+    count = own.get("device", {}).get("workers", 0)
+    return f"{count} worker{'s' if count > 1 else ''}, " if count else ""
 
 
 def _own_state(name: str) -> dict[str, Any]:

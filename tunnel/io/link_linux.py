@@ -11,13 +11,19 @@ from enum import Enum
 from typing import Final
 
 from tunnel.errors import DeviceError
+from tunnel.io.netlink_linux import (
+    NLMSG_ERROR,
+    RECEIVE_MAX,
+    attributes,
+    messages,
+    open_rtnetlink,
+    request,
+)
 
 __all__ = ["LinkEvent", "LinkMonitor"]
 
-# linux/netlink.h, linux/rtnetlink.h, linux/if_link.h
+# linux/rtnetlink.h, linux/if_link.h
 _RTMGRP_LINK: Final = 1
-_NLM_F_REQUEST: Final = 1
-_NLMSG_ERROR: Final = 2
 _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
 _RTM_GETLINK: Final = 18
@@ -25,11 +31,7 @@ _IFLA_MTU: Final = 4
 _IFLA_NEW_NETNSID: Final = 45
 _IFF_UP: Final = 1
 
-_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _LINK: Final = struct.Struct("=BxHiII")  # family, hardware type, index, flags, change
-_ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
-_RECEIVE_MAX: Final = 65_536
-_BUFFER_BYTES: Final = 256 * 1024
 
 
 class LinkEvent(Enum):
@@ -57,14 +59,8 @@ class LinkMonitor:
         self.is_up = False
         self.mtu = 0
         self.exists = True
-        self._socket = socket.socket(
-            socket.AF_NETLINK,
-            socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
-            0,  # NETLINK_ROUTE
-        )
+        self._socket = open_rtnetlink(_RTMGRP_LINK)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-            self._socket.bind((0, _RTMGRP_LINK))
             self._ask()
             self.read_events()
             if not self.exists:
@@ -83,7 +79,7 @@ class LinkMonitor:
         lost = False
         while True:
             try:
-                data = self._socket.recv(_RECEIVE_MAX)
+                data = self._socket.recv(RECEIVE_MAX)
             except BlockingIOError:
                 if not lost:
                     return events
@@ -96,7 +92,7 @@ class LinkMonitor:
                     raise
                 lost = True
                 continue
-            for kind, body in _messages(data):
+            for kind, _, body in messages(data):
                 events += self._notice(kind, body)
 
     def close(self) -> None:
@@ -105,13 +101,10 @@ class LinkMonitor:
     def _ask(self) -> None:
         """Requests the present state; the answer is queued before this returns."""
         body = _LINK.pack(socket.AF_UNSPEC, 0, self.ifindex, 0, 0)
-        header = _HEADER.pack(
-            _HEADER.size + len(body), _RTM_GETLINK, _NLM_F_REQUEST, 1, 0
-        )
-        self._socket.send(header + body)
+        self._socket.send(request(_RTM_GETLINK, 1, body))
 
     def _notice(self, kind: int, body: bytes) -> Iterator[LinkEvent]:
-        if kind == _NLMSG_ERROR:
+        if kind == NLMSG_ERROR:
             (code,) = struct.unpack_from("=i", body)
             if code == -errno.ENODEV:
                 yield from self._gone(LinkEvent.DELETED)
@@ -124,13 +117,13 @@ class LinkMonitor:
         # other families' messages of the kind are about a bridge port and the like
         if ifindex != self.ifindex or family != socket.AF_UNSPEC:
             return
-        attributes = dict(_attributes(body[_LINK.size :]))
+        told = dict(attributes(body[_LINK.size :]))
         if kind == _RTM_DELLINK:
-            moved = _IFLA_NEW_NETNSID in attributes
+            moved = _IFLA_NEW_NETNSID in told
             yield from self._gone(LinkEvent.MOVED if moved else LinkEvent.DELETED)
             return
-        if _IFLA_MTU in attributes:
-            (mtu,) = struct.unpack("=I", attributes[_IFLA_MTU])
+        if _IFLA_MTU in told:
+            (mtu,) = struct.unpack("=I", told[_IFLA_MTU])
             if mtu != self.mtu:
                 self.mtu = mtu
                 yield LinkEvent.MTU
@@ -142,27 +135,3 @@ class LinkMonitor:
         if self.exists:
             self.exists = self.is_up = False
             yield event
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and body of each netlink message."""
-    while len(data) >= _HEADER.size:
-        length, kind, _, _, _ = _HEADER.unpack_from(data)
-        if not _HEADER.size <= length <= len(data):
-            return
-        yield kind, data[_HEADER.size : length]
-        data = data[_aligned(length) :]
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and value of each rtattr."""
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if not _ATTRIBUTE.size <= length <= len(data):
-            return
-        yield kind, data[_ATTRIBUTE.size : length]
-        data = data[_aligned(length) :]
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
