@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
-from tunnel._fastpath.x25519 cimport SharedSecret
+from tunnel._fastpath.x25519 cimport SharedSecret, key_bytes
 
 cdef extern from "noise.h":
     enum:
@@ -36,20 +36,13 @@ cdef extern from "secret.h":
     void secret_wipe(void *p, size_t n) noexcept nogil
 
 
-cdef const uint8_t *_key(bytes key, str name) except NULL:
-    if key is None:
-        raise TypeError(f"{name} must be bytes, not None")
-    if len(key) != SYMMETRIC_KEY:
-        raise ValueError(f"{name} must be {SYMMETRIC_KEY} bytes, not {len(key)}")
-    return <const uint8_t *>PyBytes_AS_STRING(key)
-
-
 cdef class SymmetricState:
     cdef symmetric s
 
     def __cinit__(self, bytes chaining_key, bytes digest):
-        memcpy(self.s.chaining_key, _key(chaining_key, "chaining_key"), SYMMETRIC_KEY)
-        memcpy(self.s.hash, _key(digest, "digest"), SYMMETRIC_KEY)
+        cdef const uint8_t *ck = key_bytes(chaining_key, "chaining_key")
+        memcpy(self.s.chaining_key, ck, SYMMETRIC_KEY)
+        memcpy(self.s.hash, key_bytes(digest, "digest"), SYMMETRIC_KEY)
 
     def __dealloc__(self):
         secret_wipe(&self.s, sizeof(self.s))
@@ -69,7 +62,7 @@ cdef class SymmetricState:
         symmetric_mix_hash(&self.s, _bytes(data), len(data))
 
     def mix_ephemeral(self, bytes public):
-        cdef const uint8_t *key = _key(public, "public")
+        cdef const uint8_t *key = key_bytes(public, "public")
         symmetric_mix_hash(&self.s, key, SYMMETRIC_KEY)
         symmetric_mix_chain(&self.s, key, SYMMETRIC_KEY)
 
@@ -80,7 +73,7 @@ cdef class SymmetricState:
         symmetric_mix_key(&self.s, shared.value, SYMMETRIC_KEY)
 
     def mix_psk(self, bytes psk):
-        symmetric_mix_psk(&self.s, _key(psk if psk is not None else _ZERO, "psk"))
+        symmetric_mix_psk(&self.s, key_bytes(psk if psk is not None else _ZERO, "psk"))
 
     def seal(self, bytes plaintext not None) -> bytes:
         cdef Py_ssize_t size = len(plaintext)

@@ -63,17 +63,9 @@ cdef str _choose(str wanted):
 
 # ---- keys
 
-cdef const uint8_t *_key(bytes key, str name) except NULL:
-    if key is None:
-        raise TypeError(f"{name} must be bytes, not None")
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"{name} must be {KEY_BYTES} bytes, not {len(key)}")
-    return <const uint8_t *>PyBytes_AS_STRING(key)
-
-
 cdef class PrivateKey:
     def __cinit__(self, bytes private):
-        memcpy(self.scalar, _key(private, "private"), KEY_BYTES)
+        memcpy(self.scalar, key_bytes(private, "private"), KEY_BYTES)
 
     def __dealloc__(self):
         secret_wipe(self.scalar, KEY_BYTES)
@@ -91,7 +83,7 @@ cdef class PrivateKey:
         return self.known_public
 
     def same_as(self, bytes private) -> bool:
-        cdef const uint8_t *other = _key(private, "private")
+        cdef const uint8_t *other = key_bytes(private, "private")
         cdef uint8_t clamped[2][KEY_BYTES]
         memcpy(clamped[0], self.scalar, KEY_BYTES)
         memcpy(clamped[1], other, KEY_BYTES)
@@ -106,7 +98,7 @@ cdef class PrivateKey:
 cdef class SharedSecret:
     def __cinit__(self, bytes value=None):
         if value is not None:
-            memcpy(self.value, _key(value, "value"), KEY_BYTES)
+            memcpy(self.value, key_bytes(value, "value"), KEY_BYTES)
 
     def __dealloc__(self):
         secret_wipe(self.value, KEY_BYTES)
@@ -141,7 +133,7 @@ cdef int _check(tuple pairs) except -1:
                 kind = type(point).__name__
                 raise TypeError(f"pairs[{i}]: the point must be bytes, not {kind}")
             if len(point) != KEY_BYTES:
-                _key(point, f"pairs[{i}]: the point")
+                key_bytes(point, f"pairs[{i}]: the point")
     return 0
 
 
