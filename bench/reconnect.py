@@ -5,10 +5,10 @@
 
 Needs root. `reconnect`: the hub is the responder and everybody else calls it at the
 same moment, as after its restart; an established peer's stream goes on. It is paced, so
-that every engine can carry it, or with `--saturating` TCP as fast as it goes: then some
-calls are lost in front of the engine like other packets of a full link, and come again
-after 5 s. `outage`: the hub is the initiator, and a thousand peers that it called in
-vain are there again.
+that every engine can carry it, or with `--saturating` TCP as fast as it goes: then a
+call for which the engine's socket has no room is lost, and comes again after 5 s.
+`outage`: the hub is the initiator, and a thousand peers that it called in vain are
+there again.
 """
 
 from __future__ import annotations

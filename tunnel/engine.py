@@ -5,22 +5,20 @@ together. `tunnel up`, `tunnel-wg` and the async API all run one of these.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import logging
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tunnel.device import Device, Network
 from tunnel.errors import DeviceError
 from tunnel.io.base import TunDevice
-from tunnel.io.gso_linux import limit_gso, train_limit
+from tunnel.io.distant_link_linux import DistantLink, follow_link
+from tunnel.io.gso_linux import train_limit
 from tunnel.io.link_linux import LinkEvent, LinkMonitor
 from tunnel.io.sockopt import equal_trains_work, probe_offloads
 from tunnel.io.udp import UdpSockets
@@ -36,8 +34,6 @@ __all__ = ["Engine", "system_network"]
 
 log = logging.getLogger("tunnel.engine")
 
-_TUNGETDEVNETNS: Final = 0x54E3
-_CLONE_NEWNET: Final = 0x40000000
 _RETRY_BIND: Final = 1_000_000_000
 
 # A way out where a kernel or a driver gets large packets wrong.
@@ -66,7 +62,7 @@ class Engine:
         self.loop = ControlLoop()
         self._stack = contextlib.ExitStack()
         self._stack.callback(self.loop.close)
-        self._link: LinkMonitor | None = None
+        self._link: LinkMonitor | DistantLink | None = None
         self._thread: int | None = None
         self.packets: Any = None  # the user's end of a loopback tunnel
         # in memory there is one queue and one descriptor
@@ -204,7 +200,7 @@ class Engine:
         if self._link is None or self._link.is_up:
             self._set_up(True)
 
-    def _watch_link(self, link: LinkMonitor) -> None:
+    def _watch_link(self, link: LinkMonitor | DistantLink) -> None:
         self._link = link
         self._stack.callback(link.close)
         self.loop.add_reader(link.fileno(), self._on_link)
@@ -219,19 +215,20 @@ class Engine:
         except OSError as error:
             log.warning("changes of routes are not noticed: %s", error.strerror)
 
-    def _set_mtu(self, link: LinkMonitor) -> None:
+    def _set_mtu(self, link: LinkMonitor | DistantLink) -> None:
         self.device.set_mtu(link.mtu)
         size = train_limit(link.mtu)
         if _OFFLOADS and size:
-            limit_gso(link.ifindex, size)
+            link.limit_gso(size)
 
     def _on_link(self) -> None:
         link = self._link
         assert link is not None
         for event in link.read_events():
-            if event is LinkEvent.DELETED:
-                raise DeviceError("the interface was deleted")
-            if event is LinkEvent.MOVED:
+            if event in {LinkEvent.MOVED, LinkEvent.DELETED}:
+                # it looks deleted when the word of its move was lost
+                if event is LinkEvent.DELETED and not self.tun.alive:
+                    raise DeviceError("the interface was deleted")
                 self._follow(link)
                 return
             if event is LinkEvent.MTU:
@@ -239,15 +236,14 @@ class Engine:
             else:
                 self._set_up(event is LinkEvent.UP)
 
-    def _follow(self, link: LinkMonitor) -> None:
-        """The interface went to another network namespace: watch it there. The
-        sockets stay here, which is the point of moving it."""
+    def _follow(self, link: LinkMonitor | DistantLink) -> None:
+        """The interface went to another network namespace. The sockets stay here,
+        which is the point of moving it."""
         self.loop.remove_reader(link.fileno())
         link.close()
         self._set_up(False)
         try:
-            with _namespace_of(self.tun.fileno()):
-                self._watch_link(LinkMonitor(_ifindex(self.tun.name)))
+            self._watch_link(follow_link(self.tun.fileno()))
         except OSError as error:
             raise DeviceError(
                 f"the interface moved and cannot be followed: {error.strerror}"
@@ -276,20 +272,3 @@ def _ifindex(name: str) -> int:
         return if_nametoindex(name)
     except OSError as error:
         raise DeviceError(f"the interface {name} is gone") from error
-
-
-@contextlib.contextmanager
-def _namespace_of(tun_fd: int) -> Iterator[None]:
-    """This thread in the network namespace in which the TUN interface is now."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/proc/thread-self/ns/net").open("rb") as own:
-        there = fcntl.ioctl(tun_fd, _TUNGETDEVNETNS)
-        try:
-            if libc.setns(there, _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-            try:
-                yield
-            finally:
-                libc.setns(own.fileno(), _CLONE_NEWNET)
-        finally:
-            os.close(there)

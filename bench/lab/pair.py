@@ -11,7 +11,7 @@ from lab.network import Lab, Namespace
 from lab.process import wait_until
 from lab.traffic import FlowReport, Receiver, Sender
 
-__all__ = ["End", "Exchange", "Pair", "tunnel_pair"]
+__all__ = ["PORT", "End", "Exchange", "Pair", "tunnel_pair"]
 
 PORT = 51820
 INSIDE_CIDR = {4: 24, 6: 64}

@@ -84,12 +84,7 @@ def iperf3(
 ) -> Transfer:
     """One run to `address` (of `server`); TCP unless a UDP rate is given."""
     daemon = server.popen("iperf3", "-s", "-1", "-p", str(port), "--forceflush")
-    listening = f":{port:04X} "
-    wait_until(
-        "iperf3 server",
-        lambda: listening in server.run("cat", "/proc/net/tcp6").stdout,
-        timeout=5,
-    )
+    wait_until("iperf3 server", lambda: _listens(server, port), timeout=5)
     argv = ["iperf3", "-c", address, "-p", str(port), "-J", "-t", f"{seconds:g}"]
     argv += ["--connect-timeout", "5000", "-P", str(parallel)]
     if udp_bits_per_second is not None:
@@ -107,6 +102,13 @@ def iperf3(
     if "error" in report:
         raise LabError(f"iperf3 {address}: {report['error']}")
     return _transfer(report["end"], report)
+
+
+def _listens(host: Namespace, port: int) -> bool:
+    """Connections that have ended are in the table for a minute, too."""
+    rows = Path(f"/proc/{host.pid}/net/tcp6").read_text().splitlines()[1:]
+    found = ((row[1], row[3]) for row in map(str.split, rows))
+    return any(at.endswith(f":{port:04X}") and state == "0A" for at, state in found)
 
 
 def _transfer(end: dict[str, Any], report: dict[str, Any]) -> Transfer:

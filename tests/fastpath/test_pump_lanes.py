@@ -76,7 +76,7 @@ def test_wrong_arguments_say_which() -> None:
 def test_many_peers_both_ways_in_order(seed: int) -> None:
     """Eight peers of three workers; the packets of each keep their order."""
     with Rig(workers=3) as rig:
-        set_buffers(rig.tun, 1 << 22)
+        set_buffers(rig.tun, 1 << 22, 1 << 22)
         peers = [rig.session(f"10.0.1.{n}/32") for n in range(8)]
         rounds = 300
         out: list[list[tuple[int, int]]] = [[] for _ in peers]
@@ -189,7 +189,7 @@ def test_a_full_ring_drops_with_its_reason_and_recovers() -> None:
     """The second worker's socket is full, so it stands still; the first goes on."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far, Rig(workers=2) as rig:
-        set_buffers(rig.tun, 1 << 22)
+        set_buffers(rig.tun, 1 << 22, 1 << 22)
         _, first, _ = rig.session("10.0.1.1/32")
         _, second, _ = rig.session("10.0.1.2/32")
         with rig.pump.begin() as t:

@@ -6,10 +6,11 @@ The left end knows the endpoint of the right one, so it starts the handshake.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from lab.engines import EngineKind
-from lab.pair import Exchange, Pair, tunnel_pair
+from lab.pair import PORT, End, Exchange, Pair, tunnel_pair
 from lab.traffic import iperf3, ping
 
 pytestmark = [pytest.mark.root, pytest.mark.interop]
@@ -32,17 +33,38 @@ def assert_packets_of_all_sizes_pass(pair: Pair) -> None:
     for near, far in ((pair.left, pair.right), (pair.right, pair.left)):
         for version in (4, 6):
             for size in (0, 1, 15, 16, 17, MTU - HEADERS[version]):
-                found = ping(
-                    near.host, far.inside(version), count=3, interval=0.01, size=size
-                )
-                assert found.lost == 0, f"IPv{version}, {size} bytes"
+                # one at a time: for the last of several `ping` hardly waits
+                for _ in range(3):
+                    found = ping(near.host, far.inside(version), count=1, size=size)
+                    assert found.lost == 0, f"IPv{version}, {size} bytes"
+
+
+def overflowed(end: End) -> int:
+    """Datagrams for which a socket of this host had no room, but for our engine's.
+
+    Some engines keep the system's 208 KiB, which 92 full datagrams fill: on a busy
+    machine that is less than they wait for the CPU.
+    """
+    snmp, snmp6, udp, udp6 = (
+        Path(f"/proc/{end.host.pid}/net/{name}").read_text().splitlines()
+        for name in ("snmp", "snmp6", "udp", "udp6")
+    )
+    heads, values = (line.split() for line in snmp if line.startswith("Udp:"))
+    total = int(values[heads.index("RcvbufErrors")])
+    total += sum(int(x.split()[1]) for x in snmp6 if x.startswith("Udp6RcvbufErrors"))
+    if end.engine.kind.name == "ours":
+        rows = [line.split() for line in (*udp[1:], *udp6[1:])]
+        total -= sum(int(row[-1]) for row in rows if row[1].endswith(f":{PORT:04X}"))
+    return total
 
 
 def assert_nothing_is_lost(pair: Pair, inside: int, size: int) -> None:
+    ends = (pair.right, pair.left)
+    before = [overflowed(end) for end in ends]
     flows = Exchange(pair, inside=inside, rate=1000, count=1000, size=size)
-    for sent, seen in flows.finish():
+    for end, full, (sent, seen) in zip(ends, before, flows.finish(), strict=True):
         assert seen is not None
-        assert (sent, seen.received) == (1000, 1000)
+        assert (sent, seen.received) == (1000, 1000 - (overflowed(end) - full))
         assert (seen.duplicated, seen.misrouted) == (0, 0)
 
 
@@ -53,6 +75,7 @@ def assert_streams_pass(pair: Pair, inside: int, *, reverse: bool) -> None:
     assert tcp.bits_per_second > 10e6
     for size in (16, MTU - HEADERS[inside]):
         rate = 1000 * 8 * size
+        before = overflowed(left if reverse else right)
         udp = iperf3(
             left.host,
             right.host,
@@ -63,7 +86,7 @@ def assert_streams_pass(pair: Pair, inside: int, *, reverse: bool) -> None:
             reverse=reverse,
         )
         assert udp.packets > 800
-        assert udp.lost == 0
+        assert udp.lost <= overflowed(left if reverse else right) - before
 
 
 @pytest.mark.parametrize("preshared", [False, True], ids=["no-psk", "psk"])

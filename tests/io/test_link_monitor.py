@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import select
 import socket
 from collections.abc import Iterator
@@ -72,6 +73,21 @@ def test_other_interfaces_and_other_changes_are_silent(
     space.ip("link", "set", "wg0", "alias", "office")
     assert events(monitor) == []
     assert monitor.exists
+
+
+def test_large_packets_are_limited_where_the_system_lets_us(
+    space: Space, monitor: LinkMonitor
+) -> None:
+    def limit() -> int:
+        (told,) = json.loads(space.ip("-json", "-details", "link", "show", "wg0"))
+        return int(told["gso_max_size"])
+
+    monitor.limit_gso(30_000)
+    assert limit() == 30_000
+    monitor.limit_gso(1 << 30)  # more than the kernel has
+    assert limit() == 30_000
+    space.ip("link", "set", "wg0", "up")
+    assert events(monitor) == [LinkEvent.UP]  # the refusal is no event and no error
 
 
 def test_moving_is_not_deletion(

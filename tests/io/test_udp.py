@@ -337,20 +337,38 @@ def test_fwmark_without_the_right_is_not_permitted(
 
 
 def test_buffers_are_raised_and_never_lowered(space: Space) -> None:
-    def sizes(sockets: UdpSockets) -> list[int]:
-        found = [
-            option(fd, socket.SOL_SOCKET, number)
-            for fd in (sockets.fileno4, sockets.fileno6)
-            for number in (socket.SO_RCVBUF, socket.SO_SNDBUF)
-        ]
-        sockets.close()
-        return found
+    """The kernel doubles them, for what it keeps beside each datagram."""
+
+    def sizes(sockets: UdpSockets, which: int) -> set[int]:
+        pairs = ((sockets.fileno4, sockets.fileno6), *sockets.more)
+        return {option(fd, socket.SOL_SOCKET, which) for pair in pairs for fd in pair}
 
     with space.inside():
-        usual = sizes(UdpSockets.bind(buffer_bytes=0))
-        assert sizes(UdpSockets.bind(buffer_bytes=4096)) == usual
-        default = sizes(UdpSockets.bind())
-        assert all(size >= udp.DEFAULT_BUFFER_BYTES for size in default)
+        usual = UdpSockets.bind(receive_bytes=0, send_bytes=0)
+        raised = UdpSockets.bind()
+        small = UdpSockets.bind(receive_bytes=4096, send_bytes=4096, workers=3)
+    least = {socket.SO_RCVBUF: udp.RECEIVE_BYTES, socket.SO_SNDBUF: udp.SEND_BYTES}
+    for which, size in least.items():
+        assert sizes(small, which) == sizes(usual, which)
+        assert min(sizes(raised, which)) >= 2 * size
+    for sockets in (usual, raised, small):
+        sockets.close()
+
+
+def test_thousands_of_handshakes_wait_in_the_socket(pair: Pair) -> None:
+    """Nobody reads; a buffer of 1 MiB has room for 2,700 of them."""
+    count = 4_000
+    with pair.right.inside():
+        sockets = UdpSockets.bind(51820)
+    with pair.left.inside():
+        sender = socket.socket(V4, socket.SOCK_DGRAM)
+    with sender, socket.socket(fileno=os.dup(sockets.fileno4)) as reader:
+        for number in range(count):
+            sender.sendto(number.to_bytes(148, "big"), ("10.1.0.2", 51820))
+        assert select.select([reader], [], [], 3)[0]
+        got = [int.from_bytes(reader.recv(2048), "big") for _ in range(count)]
+    assert got == list(range(count))
+    sockets.close()
 
 
 def test_no_descriptor_is_left_over_in_50_cycles(space: Space) -> None:

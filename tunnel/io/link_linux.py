@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
 from typing import Final
 
@@ -14,6 +15,7 @@ from tunnel.errors import DeviceError
 from tunnel.io.netlink_linux import (
     NLMSG_ERROR,
     RECEIVE_MAX,
+    attribute,
     attributes,
     messages,
     open_rtnetlink,
@@ -27,11 +29,14 @@ _RTMGRP_LINK: Final = 1
 _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
 _RTM_GETLINK: Final = 18
+_RTM_SETLINK: Final = 19
 _IFLA_MTU: Final = 4
+_IFLA_GSO_MAX_SIZE: Final = 41
 _IFLA_NEW_NETNSID: Final = 45
 _IFF_UP: Final = 1
 
 _LINK: Final = struct.Struct("=BxHiII")  # family, hardware type, index, flags, change
+_ASK, _LIMIT = 1, 2  # sequence numbers
 
 
 class LinkEvent(Enum):
@@ -92,8 +97,17 @@ class LinkMonitor:
                     raise
                 lost = True
                 continue
-            for kind, _, body in messages(data):
-                events += self._notice(kind, body)
+            for kind, sequence, body in messages(data):
+                if (kind, sequence) != (NLMSG_ERROR, _LIMIT):
+                    events += self._notice(kind, body)
+
+    def limit_gso(self, size: int) -> None:
+        """Sets gso_max_size, where the system lets us: the largest packet of many
+        segments that it hands to the interface."""
+        limit = attribute(_IFLA_GSO_MAX_SIZE, struct.pack("=I", size))
+        body = _LINK.pack(socket.AF_UNSPEC, 0, self.ifindex, 0, 0) + limit
+        with suppress(OSError):
+            self._socket.send(request(_RTM_SETLINK, _LIMIT, body))
 
     def close(self) -> None:
         self._socket.close()
@@ -101,7 +115,7 @@ class LinkMonitor:
     def _ask(self) -> None:
         """Requests the present state; the answer is queued before this returns."""
         body = _LINK.pack(socket.AF_UNSPEC, 0, self.ifindex, 0, 0)
-        self._socket.send(request(_RTM_GETLINK, 1, body))
+        self._socket.send(request(_RTM_GETLINK, _ASK, body))
 
     def _notice(self, kind: int, body: bytes) -> Iterator[LinkEvent]:
         if kind == NLMSG_ERROR:

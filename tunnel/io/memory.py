@@ -30,7 +30,7 @@ def memory_tun(name: str = "memory", mtu: int = 1420) -> tuple[MemoryTun, TunUse
     engine, user = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (engine, user):
         end.setblocking(False)
-        sockopt.set_buffers(end, _BUFFER_BYTES)
+        sockopt.set_buffers(end, _BUFFER_BYTES, _BUFFER_BYTES)
     return MemoryTun(engine, name, mtu), TunUser(user)
 
 
@@ -140,7 +140,7 @@ def memory_udp(first: Endpoint, second: Endpoint) -> tuple[MemoryUdp, MemoryUdp]
     one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in (one, two):
         end.setblocking(False)
-        sockopt.set_buffers(end, _BUFFER_BYTES)
+        sockopt.set_buffers(end, _BUFFER_BYTES, _BUFFER_BYTES)
     return MemoryUdp(one, first, second), MemoryUdp(two, second, first)
 
 

@@ -76,14 +76,14 @@ def prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
 
 
-def set_buffers(sock: socket.socket, size: int) -> None:
-    """Raises both buffers to `size` bytes; never lowers what the system gives.
+def set_buffers(sock: socket.socket, receive: int, send: int) -> None:
+    """Raises the buffers to so many bytes; never lowers what the system gives.
 
     Without CAP_NET_ADMIN the result is limited by net.core.rmem_max and wmem_max.
     """
-    for plain, forced in (
-        (socket.SO_RCVBUF, _SO_RCVBUFFORCE),
-        (socket.SO_SNDBUF, _SO_SNDBUFFORCE),
+    for plain, forced, size in (
+        (socket.SO_RCVBUF, _SO_RCVBUFFORCE, receive),
+        (socket.SO_SNDBUF, _SO_SNDBUFFORCE, send),
     ):
         # the kernel doubles what it is told, for its own bookkeeping
         if sock.getsockopt(socket.SOL_SOCKET, plain) >= 2 * size:

@@ -19,11 +19,15 @@ from tunnel.io import sockopt
 from tunnel.io.base import Endpoint, SendResult, Source
 from tunnel.io.steering_linux import steer_sockets
 
-__all__ = ["DEFAULT_BUFFER_BYTES", "UdpSockets"]
+__all__ = ["RECEIVE_BYTES", "SEND_BYTES", "UdpSockets"]
 
-# Room for a millisecond or so of full speed. The usual default (208 KiB, some 90 full
-# datagrams) overflows during a single batch of the pump; several MiB only add delay.
-DEFAULT_BUFFER_BYTES: Final = 1 << 20
+# In: the window of a full TCP stream and, beside it, ten thousand handshakes. With
+# 1 MiB the stream alone fills it, and a handshake that is lost there comes again 5 s
+# later; what a stream keeps in it is its window's size, not the buffer's.
+RECEIVE_BYTES: Final = 4 << 20
+# Out: some milliseconds of full speed. The usual default (208 KiB, some 90 full
+# datagrams) overflows during a single batch of the pump; more only adds delay.
+SEND_BYTES: Final = 1 << 20
 
 _BIND_TRIES: Final = 100  # R72
 _WILDCARDS: Final[Mapping[int, str]] = {
@@ -71,17 +75,18 @@ class UdpSockets:
         *,
         fwmark: int = 0,
         addresses: Sequence[bytes] = (),
-        buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+        receive_bytes: int = RECEIVE_BYTES,
+        send_bytes: int = SEND_BYTES,
         workers: int = 1,
     ) -> UdpSockets:
         """Opens both sockets on `port`, or on a free one that both can have.
 
         `addresses` are packed local addresses to bind to, at most one per family;
         without any, all addresses of both families, as far as the system has them.
-        `buffer_bytes` 0 keeps the system's buffers. Each of the `workers` has a pair of
-        its own; which one gets a data message, its receiver index says. Raises
-        DeviceError (port taken, no such address), NotPermitted (low port, fwmark) or
-        NotSupported.
+        The system's buffers are kept where they are larger than `receive_bytes` and
+        `send_bytes`. Each of the `workers` has a pair of its own; which one gets a data
+        message, its receiver index says. Raises DeviceError (port taken, no such
+        address), NotPermitted (low port, fwmark) or NotSupported.
         """
         if sys.platform != "linux":
             raise NotSupported(f"not supported yet: UDP sockets on {sys.platform}")
@@ -99,7 +104,7 @@ class UdpSockets:
             try:
                 if workers > 1:
                     found._share(hosts, workers)
-                found._prepare(fwmark, buffer_bytes)
+                found._prepare(fwmark, receive_bytes, send_bytes)
             except OSError as error:
                 found.close()
                 raise _bind_error(error, port) from error
@@ -176,10 +181,9 @@ class UdpSockets:
                 pair[family] = _open(family, hosts[family], self._port, shared=True)
             steer_sockets(first, workers)
 
-    def _prepare(self, fwmark: int, buffer_bytes: int) -> None:
+    def _prepare(self, fwmark: int, receive_bytes: int, send_bytes: int) -> None:
         for sock in self._all():
-            if buffer_bytes:
-                sockopt.set_buffers(sock, buffer_bytes)
+            sockopt.set_buffers(sock, receive_bytes, send_bytes)
         if fwmark:
             self.set_fwmark(fwmark)
 

@@ -1,0 +1,190 @@
+"""Watches an interface that was moved to another network namespace.
+
+A socket in that namespace would keep it alive after everybody else has left it, and
+the interface in it. So what happens there is heard from here: a socket hears of every
+namespace that has a number in its own (NETLINK_LISTEN_ALL_NSID). What it hears is a
+hint, upon which the interface is looked at, wherever it is by then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from tunnel.errors import DeviceError
+from tunnel.io.link_linux import LinkEvent, LinkMonitor
+from tunnel.io.netlink_linux import (
+    RECEIVE_MAX,
+    attribute,
+    messages,
+    open_rtnetlink,
+    request,
+)
+from tunnel.io.tun_linux import identity
+
+__all__ = ["DistantLink", "follow_link"]
+
+# linux/if_tun.h, linux/sched.h
+_TUNGETDEVNETNS: Final = 0x54E3
+_CLONE_NEWNET: Final = 0x40000000
+
+# linux/netlink.h, linux/rtnetlink.h, linux/net_namespace.h
+_SOL_NETLINK: Final = 270
+_NETLINK_LISTEN_ALL_NSID: Final = 8
+_RTMGRP_LINK: Final = 1
+_RTM_NEWLINK: Final = 16
+_RTM_DELLINK: Final = 17
+_RTM_NEWNSID: Final = 88
+_NETNSA_NSID: Final = 1
+_NETNSA_FD: Final = 3
+_ANY_NUMBER: Final = -1
+
+_INDEX: Final = struct.Struct("=BxHi")  # the beginning of struct ifinfomsg
+_MOVES: Final = 100  # that come between our looking where it is and looking at it
+
+
+class DistantLink:
+    """The interface of a TUN descriptor, as `LinkMonitor` shows one that is here.
+
+    Made in the namespace from which it is heard, in whose thread `read_events` and
+    `limit_gso` are called: both enter the interface's namespace for a moment. OSError
+    when that is not permitted (CAP_SYS_ADMIN, CAP_NET_BROADCAST). It is followed
+    wherever it goes, and never said to be MOVED.
+    """
+
+    def __init__(self, tun_fd: int) -> None:
+        self.ifindex = 0
+        self.is_up = False
+        self.mtu = 0
+        self.exists = True
+        self._tun_fd = tun_fd
+        self._socket = open_rtnetlink(_RTMGRP_LINK)
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
+            self._look()
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """Readable when `read_events` has something to look at."""
+        return self._socket.fileno()
+
+    def read_events(self) -> list[LinkEvent]:
+        """What is different from the last time; never blocks."""
+        if not (self._hinted() and self.exists):
+            return []
+        before = (self.is_up, self.mtu)
+        try:
+            self._look()
+        except DeviceError:
+            self.exists = self.is_up = False
+            return [LinkEvent.DELETED]
+        events = []
+        if self.mtu != before[1]:
+            events.append(LinkEvent.MTU)
+        if self.is_up != before[0]:
+            events.append(LinkEvent.UP if self.is_up else LinkEvent.DOWN)
+        return events
+
+    def limit_gso(self, size: int) -> None:
+        """See `LinkMonitor.limit_gso`."""
+        with suppress(OSError, DeviceError), self._found() as link:
+            link.limit_gso(size)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _hinted(self) -> bool:
+        """Whether anything was heard that may be about the interface."""
+        found = False
+        while True:
+            try:
+                data = self._socket.recv(RECEIVE_MAX)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                found = True  # something was not heard
+                continue
+            for kind, _, body in messages(data):
+                if kind in {_RTM_NEWLINK, _RTM_DELLINK}:
+                    found |= _INDEX.unpack_from(body)[2] == self.ifindex
+
+    def _look(self) -> None:
+        with self._found() as link:
+            self.ifindex, self.is_up, self.mtu = link.ifindex, link.is_up, link.mtu
+
+    @contextmanager
+    def _found(self) -> Iterator[LinkMonitor]:
+        """As it is now; this thread is in its namespace meanwhile. DeviceError when it
+        is nowhere any more."""
+        for _ in range(_MOVES):
+            with _namespace_of(self._tun_fd, self._register):
+                try:
+                    link = _here(self._tun_fd)
+                except (DeviceError, OSError):  # it has moved on
+                    continue
+                try:
+                    yield link
+                finally:
+                    link.close()
+                return
+        raise DeviceError("the interface does not stay in any network namespace")
+
+    def _register(self, namespace: int) -> None:
+        """Gives the namespace a number here, so that it is heard; most have one."""
+        body = bytes(4)  # struct rtgenmsg
+        body += attribute(_NETNSA_NSID, struct.pack("=i", _ANY_NUMBER))
+        body += attribute(_NETNSA_FD, struct.pack("=i", namespace))
+        with suppress(OSError):
+            self._socket.send(request(_RTM_NEWNSID, 1, body))
+
+
+def follow_link(tun_fd: int) -> DistantLink | LinkMonitor:
+    """A monitor of the interface, which is no longer in this namespace. Where we may
+    not hear others from here, it is a socket there. Raises OSError or DeviceError."""
+    try:
+        return DistantLink(tun_fd)
+    except PermissionError:
+        with _namespace_of(tun_fd):
+            return _here(tun_fd)
+
+
+def _here(tun_fd: int) -> LinkMonitor:
+    return LinkMonitor(socket.if_nametoindex(identity(tun_fd)[0]))
+
+
+@contextmanager
+def _namespace_of(
+    tun_fd: int, prepare: Callable[[int], None] = lambda _: None
+) -> Iterator[None]:
+    """This thread in the network namespace in which the TUN interface is now, after
+    `prepare` was given its descriptor. DeviceError when the interface was deleted."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open("rb") as own:
+        try:
+            there = fcntl.ioctl(tun_fd, _TUNGETDEVNETNS)
+        except OSError as error:
+            if error.errno != errno.EBADFD:
+                raise
+            raise DeviceError("the interface was deleted") from error
+        try:
+            prepare(there)
+            if libc.setns(there, _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            try:
+                yield
+            finally:
+                libc.setns(own.fileno(), _CLONE_NEWNET)
+        finally:
+            os.close(there)
