@@ -30,7 +30,8 @@ from lab.report import environment, percentile, save
 
 from tunnel.cli.process import calm_collector
 from tunnel.cli.up import Served, serve
-from tunnel.config.reload import SETTLE, Source
+from tunnel.config.reload import Source
+from tunnel.config.watch import SETTLE
 from tunnel.constants import MILLISECOND
 
 TARGET_MS = 150

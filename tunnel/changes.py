@@ -26,14 +26,15 @@ class Changes:
         try:
             self.engine.apply(plan)
         except Exception as error:
-            raise self._failed(error, source, started) from error
-        return self._succeeded(plan, source, started)
+            raise self.failed(error, source, started) from error
+        return self.succeeded(plan, source, started)
 
-    def _succeeded(self, plan: Plan, source: str, started: float) -> ReloadEvent:
+    def succeeded(self, plan: Plan, source: str, started: float) -> ReloadEvent:
+        """Records a plan that was applied; `started` is of `time.perf_counter`."""
         generation = self.engine.device.generation
         return self.history.applied(plan, source, started, generation)
 
-    def _failed(self, error: Exception, source: str, started: float) -> TunnelError:
-        """Records it; returns what to raise."""
+    def failed(self, error: Exception, source: str, started: float) -> TunnelError:
+        """Records a change that was refused; returns what to raise."""
         generation = self.engine.device.generation
         return self.history.refused(error, source, started, generation)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
 from dataclasses import dataclass, replace
 
+from tunnel.changes import Changes
 from tunnel.config.schema import Config
 from tunnel.constants import SECOND
+from tunnel.engine import Engine
 from tunnel.errors import ApplyError, TunnelError
-from tunnel.loop import ControlLoop, Timer
+from tunnel.loop import Timer
+from tunnel.own_file import OwnFile
+from tunnel.reloads import ReloadEvent
 from tunnel.state.model import DeviceState, prefix_owners
-from tunnel.state.plan import Plan
+from tunnel.state.plan import Plan, diff
 from tunnel.state.targets import StateEditor
 
-__all__ = ["Unconfirmed", "Waiting", "without_plan"]
+__all__ = ["Trial", "Waiting", "take_back"]
+
+log = logging.getLogger("tunnel.manager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +33,28 @@ class Waiting:
     text: bytes | None
 
 
-class Unconfirmed:
-    """The one change that waits, if any; `expired` is called when its time is up."""
+class Trial:
+    """The one change that waits to be confirmed, if any."""
 
-    def __init__(self, loop: ControlLoop, expired: Callable[[], None]) -> None:
-        self._loop = loop
-        self._expired = expired
+    def __init__(self, changes: Changes, file: OwnFile) -> None:
+        self._changes = changes
+        self._file = file
         self._waiting: Waiting | None = None
         self._timer: Timer | None = None
 
-    def put(self, waiting: Waiting, seconds: float) -> None:
+    def begin(self, waiting: Waiting, seconds: float) -> None:
+        """It was applied just now, and has so long."""
+        loop = self._changes.engine.loop
         self._waiting = waiting
-        self._timer = self._loop.call_later(int(seconds * SECOND), self._expired)
+        self._timer = loop.call_later(int(seconds * SECOND), self._expired)
 
+    @property
     def left(self) -> float | None:
-        """Seconds; None when nothing waits."""
+        """Seconds until the change is taken back; None when nothing waits."""
         if self._waiting is None or self._timer is None:
             return None
-        return max(0, self._timer.when - self._loop.now()) / SECOND
+        now = self._changes.engine.loop.now()
+        return max(0, self._timer.when - now) / SECOND
 
     def check_none(self) -> None:
         if self._waiting is not None:
@@ -52,26 +63,57 @@ class Unconfirmed:
                 hint="tunnel confirm keeps it, tunnel rollback takes it back",
             )
 
-    def get(self) -> Waiting:
-        """What waits; TunnelError when nothing does."""
+    def confirm(self) -> None:
+        """Keeps the change, and saves it (here) if that was asked for. Raises
+        TunnelError; if something waited, it waits still."""
+        text = self._get().text
+        if text is not None:
+            self._file.save(text)
+        self.forget()
+        log.info("the change was confirmed")
+
+    def rollback(self, source: str = "rollback") -> ReloadEvent:
+        """Takes the change back: what it changed and nothing else. Raises TunnelError;
+        in any case nothing waits then."""
+        started = time.perf_counter()
+        waiting = self._get()
+        self.forget()
+        try:
+            plan = take_back(self._changes.engine, waiting.plan)
+        except Exception as error:
+            raise self._changes.failed(error, source, started) from error
+        self._file.config = waiting.config
+        return self._changes.succeeded(plan, source, started)
+
+    def _expired(self) -> None:
+        log.warning("the change was not confirmed in time and is taken back")
+        try:
+            self.rollback("unconfirmed")
+        except TunnelError as error:
+            log.error("it could not be taken back: %s", error)
+
+    def _get(self) -> Waiting:
         if self._waiting is None:
             raise TunnelError("no change waits to be confirmed")
         return self._waiting
 
-    def take(self) -> Waiting:
-        """The same; it waits no longer."""
-        waiting = self.get()
-        self.forget()
-        return waiting
-
     def forget(self) -> None:
-        """Idempotent."""
+        """What waits is kept, without a word; idempotent."""
         if self._timer is not None:
             self._timer.cancel()
         self._waiting = self._timer = None
 
 
-def without_plan(state: DeviceState, plan: Plan) -> DeviceState:
+def take_back(engine: Engine, plan: Plan) -> Plan:
+    """Applies the inverse of a plan to what runs now; returns what that was."""
+    device = engine.device
+    target = _without(device.observe(), plan)
+    back = diff(device.observe(), target, generation=device.generation)
+    engine.apply(back)
+    return back
+
+
+def _without(state: DeviceState, plan: Plan) -> DeviceState:
     """A state with what the plan did taken back, and later changes left alone.
 
     A prefix that somebody else got meanwhile returns to the peer that had it.

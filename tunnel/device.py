@@ -2,27 +2,24 @@
 
 Everything here runs in the control thread. The rules are elsewhere: timers and
 handshakes in `protocol/`, what a change means in `state/`, how one is carried out in
-`device_change.py`, packets in `_fastpath/`.
+`device_change.py`, packets in `_fastpath/`; what happens meanwhile is for `driver.py`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tunnel._fastpath.pump import Handshake, Path, Pump
-from tunnel.constants import HANDSHAKE_QUEUE
+from tunnel._fastpath.pump import Path, Pump
 from tunnel.device_change import DeviceChange, listen_addresses, put_sockets
+from tunnel.driver import Driver
 from tunnel.errors import DeviceError
 from tunnel.io.base import SendResult, UdpTransport
-from tunnel.loop import ControlLoop, Timer
-from tunnel.protocol import events
+from tunnel.loop import ControlLoop
 from tunnel.protocol.node import Node
 from tunnel.protocol.peer import Peer
+from tunnel.protocol.types import Datagram
 from tunnel.state.apply import apply
 from tunnel.state.model import (
     DeviceState,
@@ -30,7 +27,6 @@ from tunnel.state.model import (
     InterfaceState,
     Prefix,
     Secret,
-    short_key,
 )
 from tunnel.state.plan import Plan
 from tunnel.status import DeviceStatus, Live, status_of
@@ -42,8 +38,6 @@ log = logging.getLogger("tunnel.device")
 OpenTransport = Callable[[int, int, Sequence[bytes]], UdpTransport]
 """Port (0: any), fwmark, local addresses (none: all) -> bound sockets."""
 
-_HANDSHAKES_AT_ONCE = 32  # then timers, path events and clients get their turn
-_SUSPENDED = 500_000_000  # BOOTTIME ran ahead of MONOTONIC by more than noise
 _NOTHING = Live()
 
 
@@ -76,6 +70,7 @@ class Device:
         self.loop = loop
         self.pump = pump
         self.node = node
+        self.driver = Driver(loop, pump, node, self._send)
         self.open_transport = open_transport
         self.network = network
         self.on_settings = on_settings
@@ -86,10 +81,6 @@ class Device:
         self.mtu = interface.mtu
         self._generation = 0
         self.last_port = 0  # what port 0 meant before the interface went down
-        self._timer: Timer | None = None
-        self._backlog: deque[Handshake] = deque()  # at most HANDSHAKE_QUEUE (R49)
-        self._continues = False  # with the backlog, in the loop's next round
-        self._asleep = loop.now() - time.monotonic_ns()
         self._closed = False
 
     # --- life
@@ -98,16 +89,14 @@ class Device:
         """Starts the packet path; the interface is down until `set_up`."""
         self.set_mtu(self.mtu)
         self.pump.start()
-        self.loop.add_reader(self.pump.event_fd, self._on_pump)
+        self.driver.start()
 
     def close(self) -> None:
         """Ends the packet path and closes the sockets; idempotent."""
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self.loop.remove_reader(self.pump.event_fd)
+        self.driver.close()
         self.pump.stop()
         if self.transport is not None:
             self.transport.close()
@@ -122,13 +111,13 @@ class Device:
             self.node.up(self.loop.now())
         else:
             self.node.down(self.loop.now())
-            self.flush()
+            self.driver.flush()
             self.up = False
             self._unbind()
         log.info(
             "interface %s is %s", self.state.interface.name, "up" if up else "down"
         )
-        self.flush()
+        self.driver.flush()
 
     def _bind(self) -> None:
         """On the configured port; with 0 on the one of last time, if it is free."""
@@ -156,114 +145,19 @@ class Device:
                 put_sockets(change, transport)
         self.transport = transport
 
+    def _send(self, datagram: Datagram) -> None:
+        """One of the protocol's own."""
+        if self.transport is None:
+            return
+        result = self.transport.send(*datagram)
+        if result is not SendResult.SENT:
+            log.debug("a handshake message was %s", result.value)
+
     def set_mtu(self, mtu: int) -> None:
         """The interface's MTU is this now."""
         self.mtu = mtu
         with self.pump.begin() as change:
             change.set_mtu(mtu)
-
-    # --- events
-
-    def _on_pump(self) -> None:
-        """The packet path has something: sessions wanted, timers, handshakes."""
-        backlog = self._backlog
-        happened, handshakes = self.pump.drain(HANDSHAKE_QUEUE - len(backlog))
-        if self.pump.failure:
-            raise DeviceError(f"the packet path stopped: {self.pump.failure}")
-        if happened:
-            now, wall = self._now(), time.time_ns()
-            peers = [(path.token, bits) for path, bits in happened]
-            with self._one_wake_up():
-                self.node.path_events(
-                    [(peer, bits) for peer, bits in peers if isinstance(peer, Peer)],
-                    now,
-                    wall,
-                )
-        backlog.extend(handshakes)
-        if backlog and not self._continues:
-            self._work_off()
-        self.flush()
-
-    def _continue(self) -> None:
-        self._continues = False
-        self._on_pump()
-
-    def _work_off(self) -> None:
-        """Some of the waiting handshake messages; the rest in the next round (R49)."""
-        backlog = self._backlog
-        count = min(len(backlog), _HANDSHAKES_AT_ONCE)
-        self.node.receive_many(
-            [backlog.popleft() for _ in range(count)],
-            self.loop.now(),
-            time.time_ns(),
-            queued=len(backlog) + self.pump.handshakes_waiting,
-        )
-        self.flush()
-        if backlog or self.pump.handshakes_waiting:
-            self._continues = True
-            self.loop.call_soon_threadsafe(self._continue)
-
-    def _on_deadline(self) -> None:
-        self._timer = None
-        with self._one_wake_up():
-            self.node.handle_deadline(self._now(), time.time_ns())
-        self.flush()
-
-    @contextmanager
-    def _one_wake_up(self) -> Iterator[None]:
-        """What many peers have for the packet path wakes it once, at the end."""
-        self.pump.hold()
-        try:
-            yield
-        finally:
-            self.pump.release()
-
-    def _now(self) -> int:
-        """The time; when the machine slept since the last call, keys are gone (R41)."""
-        now = self.loop.now()
-        asleep = now - time.monotonic_ns()
-        if asleep - self._asleep > _SUSPENDED:
-            self.node.resumed(now)
-        self._asleep = asleep
-        return now
-
-    def flush(self) -> None:
-        """After every call into the node: send, report, set the alarm clock."""
-        for data, endpoint, source, tos in self.node.to_send():
-            self._send(data, endpoint, source, tos)
-        while (event := self.node.next_event()) is not None:
-            self._report(event)
-        self._arm(self.node.next_deadline())
-
-    def _send(
-        self,
-        data: bytes,
-        endpoint: Endpoint,
-        source: tuple[bytes, int] | None,
-        tos: int,
-    ) -> None:
-        if self.transport is None:
-            return
-        result = self.transport.send(data, endpoint, source, tos)
-        if result is not SendResult.SENT:
-            log.debug("a handshake message was %s", result.value)
-
-    def _arm(self, when: int | None) -> None:
-        timer = self._timer
-        if timer is not None:
-            if timer.when == when:
-                return
-            timer.cancel()
-        self._timer = (
-            None if when is None else self.loop.call_at(when, self._on_deadline)
-        )
-
-    def _report(self, event: events.Event) -> None:
-        if not log.isEnabledFor(logging.DEBUG):
-            return
-        peer = event.peer
-        who = peer.name or short_key(peer.public_key)
-        log.debug("peer %s: %s", who, type(event).__name__)
 
     # --- configuration: the target of plans
 

@@ -14,9 +14,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
-from tunnel.config.reload import Attempt, Source, Watcher
+from tunnel.config.reload import Attempt, Source
 from tunnel.config.save import clean
 from tunnel.config.schema import Config
+from tunnel.config.watch import Watcher
 from tunnel.helper import Helper
 from tunnel.loop import ControlLoop
 from tunnel.state.model import PeerState
@@ -141,7 +142,7 @@ class Follower:
             log.error("reading the configuration failed", exc_info=outcome.exception())
             return
         attempt = outcome.result()
-        if attempt.seen:
+        if attempt.seen or attempt.digest == self._seen:  # adopted meanwhile
             return
         if attempt.error is not None and attempt.digest != self._doubted:
             self._doubted = attempt.digest

@@ -9,20 +9,19 @@ and `stop_threadsafe` may be called from other threads.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import heapq
 import logging
 import os
 import select
 import signal
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from tunnel.errors import DeviceError
+from tunnel.io.timer_linux import TimerFd
 
 __all__ = ["ControlLoop", "Timer"]
 
@@ -30,11 +29,6 @@ Callback = Callable[[], None]
 
 log = logging.getLogger("tunnel.loop")
 
-_CLOCK_BOOTTIME: Final = 7
-_TFD_FLAGS: Final = 0o2004000  # TFD_CLOEXEC | TFD_NONBLOCK
-_TFD_TIMER_ABSTIME: Final = 1
-_ITIMERSPEC: Final = struct.Struct("@qqqq")
-_SECOND: Final = 1_000_000_000
 _MAX_EVENTS: Final = 64
 _TIDY_MIN: Final = 64
 
@@ -64,30 +58,6 @@ class Timer:
             callback()
 
 
-class _TimerFd:
-    """timerfd_create(2) on CLOCK_BOOTTIME: epoll's own timeout stops in suspend."""
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self.fd: int = self._libc.timerfd_create(_CLOCK_BOOTTIME, _TFD_FLAGS)
-        if self.fd < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create failed")
-        self._armed = 0
-
-    def arm(self, when: int) -> None:
-        """At `when`; 0 disarms. A time that has passed fires at once."""
-        if when == self._armed:
-            return
-        self._armed = when
-        spec = _ITIMERSPEC.pack(0, 0, *divmod(when, _SECOND))
-        self._libc.timerfd_settime(self.fd, _TFD_TIMER_ABSTIME, spec, None)
-
-    def acknowledge(self) -> None:
-        self._armed = 0
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.fd, 8)
-
-
 class ControlLoop:
     """Runs callbacks in the thread that calls `run`; close it afterwards."""
 
@@ -97,7 +67,7 @@ class ControlLoop:
         self._writers: dict[int, Callback] = {}
         self._heap: list[Timer] = []
         self._tidy_at = _TIDY_MIN
-        self._timer = _TimerFd()
+        self._timer = TimerFd()
         self._soon: deque[Callback] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._signals: dict[int, Callback] = {}

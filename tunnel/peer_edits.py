@@ -1,8 +1,7 @@
 """Single changes of peers: add, set, remove, enable, disable.
 
 An edit is understood as an entry of `peers` would be, by the same checks, and becomes
-the peer's state before and after. The same edit can be written into the configuration
-file, where everything it does not touch stays as it is spelled.
+the peer's state before and after. `edited_files.py` writes it down.
 """
 
 from __future__ import annotations
@@ -14,15 +13,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tunnel.config import json_text
 from tunnel.config.checks import understand
 from tunnel.config.desired import desired_state
 from tunnel.config.documents import Document
-from tunnel.config.fragments import fragment_paths
 from tunnel.config.identity import encode_key
-from tunnel.config.peer_lines import add_line, edit_line, is_lines
 from tunnel.config.problems import Found
-from tunnel.config.schema import AccessConfig, Config, PeerConfig, PeersFile
+from tunnel.config.schema import AccessConfig, Config, PeerConfig
 from tunnel.config.secrets import Surroundings
 from tunnel.config.syntax import validated
 from tunnel.config.values import BadValue, parse_key
@@ -35,7 +31,8 @@ __all__ = [
     "PeerEdit",
     "Understood",
     "desired_after",
-    "edited_texts",
+    "entry_of",
+    "entry_of_add",
     "find_peer",
     "understand_edits",
 ]
@@ -132,7 +129,7 @@ def _understand(
                 f"{who(before)}: {name} makes it another peer",
                 hint="remove this one and add the other",
             )
-    after = _parsed(_entry(before) | dict(edit.fields), config, base)
+    after = _parsed(entry_of(before) | dict(edit.fields), config, base)
     changed = {_SPELLED[name] for name in edit.fields if name in _SPELLED}
     after = replace(before, **{name: getattr(after, name) for name in changed})
     _check_name(after, peers)
@@ -185,7 +182,7 @@ def _check_owners(
                 )
 
 
-def _entry(peer: PeerState) -> dict[str, Any]:
+def entry_of(peer: PeerState) -> dict[str, Any]:
     """A peer's state as an entry of config.json, with its secret."""
     entry: dict[str, Any] = {"name": peer.name} if peer.name else {}
     entry["publicKey"] = encode_key(peer.public_key)
@@ -239,94 +236,3 @@ def desired_after(state: DeviceState, edits: Sequence[Understood]) -> DeviceStat
             peers[edit.key] = edit.after
     _check_owners(peers, edits)
     return replace(state, peers=peers)
-
-
-# --- the file
-
-
-def edited_texts(
-    edits: Sequence[Understood], path: Path, config: Config, raw: bytes
-) -> dict[Path, bytes]:
-    """The files with the edits in them: only those that change. `raw` is the content
-    of the main file at `path`, `config` what is in it now."""
-    texts = {path: raw.decode()}
-    for fragment in fragment_paths(config, path.parent):
-        texts[fragment] = fragment.read_text() if fragment.exists() else "[]"
-    before = dict(texts)
-    home = path
-    if config.peers_file is not None:
-        named = config.peers_file
-        file = named.file if isinstance(named, PeersFile) else named
-        home = path.parent / file
-    for edit in edits:
-        _write(edit, texts, home)
-    return {p: t.encode() for p, t in texts.items() if t != before[p]}
-
-
-def _write(edit: Understood, texts: dict[Path, str], home: Path) -> None:
-    """One edit, in the file that has the peer, or as a new entry in `home`."""
-    if edit.before is not None:
-        for path, text in texts.items():
-            done = _write_known(edit, edit.before, text)
-            if done is not None:
-                texts[path] = done
-                return
-    if edit.after is not None:
-        add = edit.edit.action == "add"
-        entry = entry_of_add(edit.edit) if add else _entry(edit.after)
-        texts[home] = _with_entry(texts[home], entry)
-
-
-def _peers_array(text: str) -> json_text.Container | None:
-    document = json_text.Container.at(text)
-    if text[document.start] == "[":
-        return document
-    item = json_text.member(document, "peers")
-    return json_text.Container.at(text, item.value_start) if item else None
-
-
-def _write_known(edit: Understood, before: PeerState, text: str) -> str | None:
-    """The text with the entry of that peer changed; None when it is not there."""
-    key = encode_key(before.public_key)
-    if is_lines(text):
-        return edit_line(text, key, _members(edit, {}) if edit.after else None)
-    array = _peers_array(text)
-    for item in array.items if array is not None else ():
-        entry = item.value
-        named = entry.get("name") == before.name != "" and not entry.get("publicKey")
-        if entry.get("publicKey") != key and not named:
-            continue
-        assert array is not None
-        if edit.after is None:
-            return json_text.remove(text, array, item)
-        for name, value in _members(edit, entry).items():
-            if named and name == "name" and value != before.name:
-                raise TunnelError(
-                    f"{before.name}: its key follows from its name and the psk",
-                    hint="remove this peer and add one with the other name",
-                )
-            members = json_text.Container.at(text, item.start)
-            text = json_text.set_member(text, members, name, value)
-        return text
-    return None
-
-
-def _members(edit: Understood, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of an entry that an edit sets; None takes one out."""
-    if edit.edit.action == "set":
-        return dict(edit.edit.fields)
-    enabled = edit.edit.action == "enable"
-    return {} if enabled and "enabled" not in entry else {"enabled": enabled}
-
-
-def _with_entry(text: str, entry: dict[str, Any]) -> str:
-    if is_lines(text):
-        return add_line(text, entry)
-    array = _peers_array(text)
-    if array is not None:
-        return json_text.append(text, array, entry)
-    document = json_text.Container.at(text)
-    text = json_text.append(text, document, [], "peers")
-    array = _peers_array(text)
-    assert array is not None
-    return json_text.append(text, array, entry)

@@ -7,8 +7,9 @@ Nothing here touches the tunnel; it may run in any thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from tunnel.config.reload import Source
 from tunnel.config.save import Saving
 from tunnel.config.schema import Config
 from tunnel.config.store import parse_config
+from tunnel.edited_files import edited_texts
 from tunnel.errors import ApplyError, TunnelError
-from tunnel.peer_edits import PeerEdit, Understood, edited_texts, understand_edits
+from tunnel.peer_edits import PeerEdit, Understood, understand_edits
 from tunnel.state.model import DeviceState
 
 __all__ = [
@@ -26,7 +28,6 @@ __all__ = [
     "PreparedEdits",
     "log_unsettled",
     "own_path",
-    "prepare_config",
     "prepare_edits",
     "prepare_file",
     "prepare_text",
@@ -116,37 +117,32 @@ def prepare_save(
     path: Path,
     *,
     later: bool = False,
-    wait: float = 5,
     like: Config | None = None,
 ) -> Prepared:
     """A configuration that is to become the content of the file `path`, and so must
     be right there. With `later` it is saved when the change is confirmed."""
-    saving = None if later else Saving(path, wait=wait)
-    try:
+    saving = None if later else Saving(path)
+    with _discarded_on_failure(saving, path):
         config = parse_config(text, source, base=path.parent, like=like)
         desired = desired_state(config)
         digest = None
         if saving is not None:
             digest = Source(path, config.facts.files).digest({path: text})
             saving.prepare({path: text})
+    return Prepared(desired, config, saving, text if later else None, digest)
+
+
+@contextmanager
+def _discarded_on_failure(saving: Saving | None, path: Path) -> Iterator[None]:
+    """An OSError becomes a TunnelError that names the file."""
+    try:
+        yield
     except BaseException as error:
         if saving is not None:
             saving.discard()
         if isinstance(error, OSError):
             raise unsaved(path, error) from error
         raise
-    return Prepared(desired, config, saving, text if later else None, digest)
-
-
-def prepare_config(
-    config: Config, path: Path | None = None, *, later: bool = False
-) -> Prepared:
-    """A loaded configuration, to be saved in `path` if that is given."""
-    if path is None:
-        return Prepared(desired_state(config), config)
-    text = config.model_dump_json(by_alias=True, exclude_unset=True, indent=2)
-    raw = f"{text}\n".encode()
-    return prepare_save(raw, "<configuration>", path, later=later, wait=0)
 
 
 def prepare_edits(
@@ -156,7 +152,6 @@ def prepare_edits(
     path: Path | None,
     *,
     save: bool = False,
-    wait: float = 5,
     seen: bytes | None = None,
 ) -> PreparedEdits:
     """Edits of the peers of `state`, the one that is in force under `config`. `seen`
@@ -166,8 +161,8 @@ def prepare_edits(
     if not save:
         return PreparedEdits(tuple(understand_edits(edits, state, config, base)))
     path = own_path(path)
-    saving = Saving(path, wait=wait)
-    try:
+    saving = Saving(path)
+    with _discarded_on_failure(saving, path):
         news = seen not in (None, Source(path, config.facts.files).digest())
         raw = path.read_bytes()
         config = parse_config(raw, str(path), base=base, like=config)
@@ -177,9 +172,4 @@ def prepare_edits(
         config = parse_config(main, str(path), base=base, overlay=texts, like=config)
         digest = Source(path, config.facts.files).digest(texts)
         saving.prepare(texts)
-    except BaseException as error:
-        saving.discard()
-        if isinstance(error, OSError):
-            raise unsaved(path, error) from error
-        raise
     return PreparedEdits(tuple(understood), config, saving, None if news else digest)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from tunnel.changes import Changes
 from tunnel.engine import Engine, system_network
 from tunnel.errors import DeviceError
+from tunnel.packets import Packets
 from tunnel.state.apply import Target
 from tunnel.state.apply import apply as apply_to
 from tunnel.state.model import (
@@ -28,7 +29,6 @@ from tunnel.state.plan import Plan, diff
 
 if TYPE_CHECKING:
     from tunnel.config.schema import Config
-    from tunnel.io.memory import TunUser
     from tunnel.protocol.types import Timing
     from tunnel.reloads import ReloadEvent
     from tunnel.status import DeviceStatus
@@ -255,36 +255,3 @@ class _Once(Generic[T]):
 
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(once)
-
-
-class Packets:
-    """IP packets into a loopback tunnel and out of it."""
-
-    def __init__(self, end: TunUser) -> None:
-        self._end = end
-
-    async def send(self, packet: bytes) -> None:
-        """Hands the tunnel one IP packet, as an application's socket would."""
-        while True:
-            try:
-                self._end.send(packet, timeout=0)
-                return
-            except TimeoutError:
-                await asyncio.sleep(0.001)
-
-    async def recv(self) -> bytes:
-        """The next IP packet that arrived through the tunnel."""
-        while True:
-            try:
-                return self._end.recv(timeout=0)
-            except TimeoutError:
-                await self._readable()
-
-    async def _readable(self) -> None:
-        loop, fd = asyncio.get_running_loop(), self._end.fileno()
-        ready = asyncio.Event()
-        loop.add_reader(fd, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(fd)

@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunnel.config.save import backups, clean
+from tunnel.config.backups import backups
+from tunnel.config.save import clean
 
 __all__ = ["Kills", "kill_saves"]
 

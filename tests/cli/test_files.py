@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tunnel.cli.main import app
+from tunnel.config.backups import backups
 from tunnel.config.identity import encode_key, generate_private_key
-from tunnel.config.save import backups, save
+from tunnel.config.save import save
 from tunnel.errors import ConfigError, TunnelError
 
 from .rig import Up, eventually

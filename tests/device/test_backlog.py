@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tunnel import device
+from tunnel import driver
 from tunnel.constants import HANDSHAKE_QUEUE, HANDSHAKE_UNDER_LOAD
 from tunnel.engine import Engine
 from tunnel.protocol.cookie import mac1_key
@@ -51,7 +51,7 @@ class Watched:
 def test_r49_the_backlog_is_bounded_and_worked_off(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "HANDSHAKE_QUEUE", QUEUE)
+    monkeypatch.setattr(driver, "HANDSHAKE_QUEUE", QUEUE)
     with Running(1) as a, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", a.port))
         message, pump, held = (

@@ -20,6 +20,7 @@ from tunnel.api.http_follow import Management
 from tunnel.api.http_token import TOKEN_ENV
 from tunnel.config.store import load_config
 from tunnel.errors import DeviceError
+from tunnel.prepare import prepare_file
 
 from .rig import TOKEN, Tunnel, document, free_port
 
@@ -182,7 +183,7 @@ def test_without_a_configuration_file_it_lies_in_the_run_directory(
     tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(TOKEN_ENV)
-    monkeypatch.setattr(tunnel.manager, "path", None)
+    monkeypatch.setattr(tunnel.manager.file, "path", None)
     serve(tunnel.engine, tunnel.manager, bind_of(tunnel)).close()
     assert (tmp_path / "run" / "fake0.token").exists()
 
@@ -296,7 +297,8 @@ def test_none_until_the_configuration_wants_one(
         assert management.address == ""
         quiet.wanted["management"] = {"bind": f"127.0.0.1:{free_port()}"}
         quiet.write()
-        quiet.call(lambda: quiet.manager.reload("test"))
+        file = prepare_file(quiet.path, load_config(quiet.path))
+        quiet.call(lambda: quiet.manager.apply(file, source="test"))
         assert httpx.get(f"{management.address}/healthz").status_code == 200
         management.close()
     finally:

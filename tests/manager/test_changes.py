@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from tunnel.config.save import backups
+from tunnel.config.backups import backups
+from tunnel.config.desired import desired_state
 from tunnel.config.store import load_config
 from tunnel.errors import NeedsRestart, PlanStale, TunnelError
 from tunnel.manager import PeerEdit
+from tunnel.prepare import Prepared
 
 from .rig import End, Traffic, eventually, new_key
 from .test_file import guest
@@ -72,9 +74,9 @@ def test_what_needs_a_restart_has_exit_code_4(one: End) -> None:
     with pytest.raises(TunnelError, match=r"tunnel\.type cannot change") as caught:
         one.control("apply", file=file)
     assert caught.value.exit_code == 4
-    config = load_config(file)
+    prepared = Prepared(desired_state(load_config(file)))
     with pytest.raises(NeedsRestart):
-        one.call(lambda s: s.manager.apply(config, source="python"))
+        one.call(lambda s: s.manager.apply(prepared, source="python"))
     assert one.events()[-1].source == "python"
     assert not one.events()[-1].success
 
@@ -124,10 +126,10 @@ def test_rollback_returns_a_prefix_to_its_owner(one: End) -> None:
 
 def test_a_stale_plan_is_refused(one: End) -> None:
     config = load_config(written(one, "next.json", one.with_peers(guest())))
-    plan = one.call(lambda s: s.manager.plan(config))
+    plan = one.call(lambda s: s.manager.plan_for(desired_state(config)))
     one.uapi(f"set=1\npublic_key={os.urandom(32).hex()}\n\n")
     with pytest.raises(PlanStale):
-        one.call(lambda s: s.manager.apply(plan, source="python"))
+        one.call(lambda s: s.manager.apply_plan(plan, source="python"))
     assert "guest" not in one.peer_names()
 
 
@@ -265,7 +267,9 @@ def test_the_python_interface_in_the_control_thread(one: End) -> None:
     for save in (False, True):
         plan, event = one.call(
             lambda s, save=save: s.manager.edit_peers(  # type: ignore[misc]
-                [edit], source="python", dry_run=not save, save=save
+                s.manager.prepare_edits([edit], save=save),
+                source="python",
+                dry_run=not save,
             )
         )
         assert len(plan.actions) == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tunnel.config import reload
+from tunnel.config import watch
 from tunnel.config.desired import desired_state
 from tunnel.config.reload import Attempt, Source
 from tunnel.config.store import parse_config
@@ -57,8 +57,8 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flurry that lasts long enough for a test to do something in it."""
-    monkeypatch.setattr(reload, "SETTLE", 700 * MILLISECOND)
-    monkeypatch.setattr(reload, "SETTLE_MOST", 700 * MILLISECOND)
+    monkeypatch.setattr(watch, "SETTLE", 700 * MILLISECOND)
+    monkeypatch.setattr(watch, "SETTLE_MOST", 700 * MILLISECOND)
 
 
 def names(attempt: Attempt) -> list[str]:

@@ -133,16 +133,16 @@ def test_other_files_are_followed_too(one: End, tmp_path: Path) -> None:
 
 def test_settings_reach_who_asked_for_them(one: End) -> None:
     seen: list[object] = []
-    one.call(lambda s: s.manager.on_setting("management.acl", seen.append))
-    one.call(lambda s: s.manager.on_setting("log_level", seen.append))
+    one.call(lambda s: s.manager.settings.on_change("management.acl", seen.append))
+    one.call(lambda s: s.manager.settings.on_change("log_level", seen.append))
     management = {"management": {"acl": ["192.0.2.0/24"]}}
     one.write(one.facts | management | {"logging": {"level": "error"}})
     eventually(lambda: len(seen) == 2)
     assert "error" in seen
     acl = ((bytes([192, 0, 2, 0]), 24),)
     assert acl in seen
-    assert one.call(lambda s: s.manager.setting("management.acl")) == acl
-    assert one.call(lambda s: s.manager.setting("log_level")) == "error"
+    assert one.call(lambda s: s.manager.settings.get("management.acl")) == acl
+    assert one.call(lambda s: s.manager.settings.get("log_level")) == "error"
     assert set(one.events("file")[0].changes) == {"log_level", "management_acl"}
 
 

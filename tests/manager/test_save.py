@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from reload_lab.kills import kill_saves
 
-from tunnel.config.save import Saving, backups, clean, find_backup, save
+from tunnel.config.backups import backups, find_backup
+from tunnel.config.save import Saving, clean, save
 from tunnel.errors import TunnelError
 
 FAILER = """

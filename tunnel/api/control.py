@@ -59,7 +59,7 @@ class ControlDoor:
             "history": lambda _: manager.history.json(),
             "peers": lambda _: peers_json(manager.engine.device.status()),
             "confirm": self._confirm,
-            "rollback": lambda _: manager.rollback().json(),
+            "rollback": lambda _: manager.trial.rollback().json(),
         }
         self._slow: dict[str, Callable[[Request, Reply], None]] = {
             "plan": self._plan,
@@ -116,7 +116,7 @@ class ControlDoor:
         plan = manager.engine.plan(target)
         told = self._told(plan)
         if request.get("diff"):
-            names = ("running", str(request.get("source") or manager.path))
+            names = ("running", str(request.get("source") or manager.file.path))
             told["diff"] = unified_diff(manager.engine.device.observe(), target, names)
         return told
 
@@ -127,7 +127,7 @@ class ControlDoor:
         return {
             "success": True,
             "interface": observed.interface.name,
-            "file": str(manager.path) if manager.path else None,
+            "file": str(manager.file.path) if manager.file.path else None,
             "current_peers": summary["current_peers"],
             "target_peers": summary["target_peers"],
             **plan_json(plan),
@@ -155,7 +155,7 @@ class ControlDoor:
     def _done(
         self, told: dict[str, Any], event: ReloadEvent | None, saved: bool
     ) -> dict[str, Any]:
-        left = self._manager.pending_confirmation
+        left = self._manager.trial.left
         told["event"] = None if event is None else event.json()
         told["pending_confirmation"] = left
         told["saved"] = saved and event is not None and left is None
@@ -194,7 +194,7 @@ class ControlDoor:
         self._manager.reload_soon(_SOURCE, then)
 
     def _confirm(self, _: Request) -> object:
-        self._manager.confirm()
+        self._manager.trial.confirm()
         return {"confirmed": True}
 
 
@@ -211,12 +211,12 @@ def _prepare(manager: Manager, request: Request) -> Prepared:
     elif text is not None:
         raw, base = str(text).encode(), Path(str(request.get("base") or "/"))
     else:
-        return prepare_file(manager.path, manager.config)
+        return prepare_file(manager.file.path, manager.file.config)
     if request.get("save"):
-        later, own = request.get("confirm") is not None, own_path(manager.path)
-        return prepare_save(raw, source, own, later=later, like=manager.config)
+        later, own = request.get("confirm") is not None, own_path(manager.file.path)
+        return prepare_save(raw, source, own, later=later, like=manager.file.config)
     create = request.get("do") == "apply"
-    return prepare_text(raw, source, base, create=create, like=manager.config)
+    return prepare_text(raw, source, base, create=create, like=manager.file.config)
 
 
 def _confirm_within(value: Any) -> float | None:

@@ -69,7 +69,7 @@ def _token_files(manager: Any, engine: Runner) -> list[Path]:
     """Next to the configuration, or with the control socket."""
     name = engine.device.state.interface.name
     places = [run_directory() / f"{name}.token"]
-    path: Path | None = manager.path
+    path: Path | None = manager.file.path
     if path is not None:
         places.insert(0, path.absolute().parent / ".tunnel" / "management.token")
     return places

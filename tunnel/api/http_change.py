@@ -76,7 +76,7 @@ def _add_apply(routes: APIRouter, bridge: Bridge) -> None:
             return _applied(bridge, event, confirm_within)
 
         answer = await bridge.prepared(
-            lambda: prepare_file(manager.path, manager.config),
+            lambda: prepare_file(manager.file.path, manager.file.config),
             change,
             record="" if dry_run else _SOURCE,
         )
@@ -88,7 +88,7 @@ def _add_confirmation(routes: APIRouter, bridge: Bridge) -> None:
 
     async def settle(response: Response, act: Callable[[], Applied]) -> Applied:
         def change() -> Applied:
-            if manager.pending_confirmation is None:
+            if manager.trial.left is None:
                 raise Refusal(409, "nothing-pending", "no change waits to be confirmed")
             return act()
 
@@ -99,7 +99,7 @@ def _add_confirmation(routes: APIRouter, bridge: Bridge) -> None:
         """Keep the change that was made with `confirm_within`."""
 
         def keep() -> Applied:
-            manager.confirm()
+            manager.trial.confirm()
             return _plain(bridge, "confirmed")
 
         return await settle(response, keep)
@@ -108,7 +108,7 @@ def _add_confirmation(routes: APIRouter, bridge: Bridge) -> None:
     async def rollback(response: Response) -> Applied:
         """Take back at once the change that was made with `confirm_within`."""
         return await settle(
-            response, lambda: _applied(bridge, manager.rollback(), None)
+            response, lambda: _applied(bridge, manager.trial.rollback(), None)
         )
 
 
@@ -184,7 +184,7 @@ def _applied(bridge: Bridge, event: Any, confirm_within: float | None) -> Applie
         message = "nothing to change"
     else:
         message = f"applied {', '.join(event.changes)}; all other sessions are kept"
-    waits = bridge.manager.pending_confirmation is not None
+    waits = bridge.manager.trial.left is not None
     return Applied(
         message=message,
         dry_run=False,

@@ -29,8 +29,8 @@ class Management:
         self._manager = manager
         self._bind = ""
         self._server: HttpServer | None = None
-        self._move(str(manager.setting("management.bind") or ""))
-        manager.on_setting("management.bind", self._changed)
+        self._move(str(manager.settings.get("management.bind") or ""))
+        manager.settings.on_change("management.bind", self._changed)
 
     @property
     def address(self) -> str:

@@ -76,7 +76,7 @@ def _add_state(routes: APIRouter, bridge: Bridge) -> None:
             return diffs_of(manager.plan_for(file.desired), engine.device.observe())
 
         found = await bridge.prepared(
-            lambda: prepare_file(manager.path, manager.config), compare
+            lambda: prepare_file(manager.file.path, manager.file.config), compare
         )
         stamp(response, found.generation)
         return found

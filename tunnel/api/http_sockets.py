@@ -4,13 +4,12 @@ address is refused at once.
 
 from __future__ import annotations
 
-import os
 import socket
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tunnel.api.unix_sockets import listen_unix
 from tunnel.config.values import parse_host_port
 from tunnel.errors import DeviceError
 
@@ -49,37 +48,11 @@ def _bind_tcp(bind: str) -> socket.socket:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """0600; a file that nobody answers on is a leftover and is replaced."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    old_umask = os.umask(0o177)
     try:
-        _remove_stale(Path(path))
-        listener.bind(path)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
+        return listen_unix(Path(path), BACKLOG)
     except OSError as error:
-        listener.close()
         hint = "choose another path, or make its directory writable"
         raise _unusable(path, error.strerror or str(error), hint) from error
-    finally:
-        os.umask(old_umask)
-    return listener
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return  # bind says what is wrong
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-        except BlockingIOError:  # its backlog is full: somebody listens
-            pass
 
 
 def _unusable(where: str, reason: str, hint: str) -> DeviceError:

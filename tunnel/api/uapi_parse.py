@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from tunnel._fastpath.uapi import unchanged
+from tunnel.api.uapi_keys import DEVICE_KEYS, PEER_KEYS
 from tunnel.api.uapi_requests import (
     UNSET,
     ControlRequest,
@@ -25,16 +26,9 @@ from tunnel.api.uapi_requests import (
     SetRequest,
     Unchanged,
 )
-from tunnel.api.uapi_values import (
-    invalid,
-    parse_endpoint,
-    parse_key,
-    parse_number,
-    parse_prefix,
-    parse_true,
-)
+from tunnel.api.uapi_values import invalid, parse_key
 from tunnel.errors import UapiError
-from tunnel.state.model import PeerState, Secret, clamp, secret_or_none
+from tunnel.state.model import PeerState
 
 __all__ = [
     "UNSET",
@@ -50,80 +44,6 @@ __all__ = [
 MAX_LINE: Final = 4096
 MAX_REQUEST: Final = 64 << 20
 MAX_CONTROL: Final = 16 << 20  # the one line of a request of our own
-
-
-# --- one function per key: value -> change of the request
-
-
-def _set_private_key(request: SetRequest, value: bytes) -> None:
-    key = secret_or_none(parse_key(value))
-    request.private_key = key and Secret(clamp(key.reveal()))
-
-
-def _set_listen_port(request: SetRequest, value: bytes) -> None:
-    request.listen_port = parse_number(value, 65535, "listen_port")
-
-
-def _set_fwmark(request: SetRequest, value: bytes) -> None:
-    request.fwmark = parse_number(value, 0xFFFFFFFF, "fwmark")
-
-
-def _set_replace_peers(request: SetRequest, value: bytes) -> None:
-    request.replace_peers = parse_true(value)
-
-
-def _set_preshared_key(peer: PeerEdit, value: bytes) -> None:
-    peer.preshared_key = secret_or_none(parse_key(value))
-
-
-def _set_endpoint(peer: PeerEdit, value: bytes) -> None:
-    peer.endpoint = parse_endpoint(value)
-
-
-def _set_keepalive(peer: PeerEdit, value: bytes) -> None:
-    peer.keepalive = parse_number(value, 65535, "persistent_keepalive_interval")
-
-
-def _set_remove(peer: PeerEdit, value: bytes) -> None:
-    peer.remove = parse_true(value)
-
-
-def _set_update_only(peer: PeerEdit, value: bytes) -> None:
-    peer.update_only = parse_true(value)
-
-
-def _set_replace_allowed_ips(peer: PeerEdit, value: bytes) -> None:
-    peer.replace_allowed_ips = parse_true(value)
-    peer.allowed_ips.append(None)
-
-
-def _set_allowed_ip(peer: PeerEdit, value: bytes) -> None:
-    add = value[:1] != b"-"
-    peer.allowed_ips.append((add, parse_prefix(value if add else value[1:])))
-
-
-def _set_protocol_version(_peer: PeerEdit, value: bytes) -> None:
-    if value != b"1":
-        raise invalid("protocol_version is 1")
-
-
-_DEVICE_KEYS: Final[dict[bytes, Callable[[SetRequest, bytes], None]]] = {
-    b"private_key": _set_private_key,
-    b"listen_port": _set_listen_port,
-    b"fwmark": _set_fwmark,
-    b"replace_peers": _set_replace_peers,
-}
-_PEER_KEYS: Final[dict[bytes, Callable[[PeerEdit, bytes], None]]] = {
-    b"allowed_ip": _set_allowed_ip,
-    b"preshared_key": _set_preshared_key,
-    b"endpoint": _set_endpoint,
-    b"persistent_keepalive_interval": _set_keepalive,
-    b"replace_allowed_ips": _set_replace_allowed_ips,
-    b"remove": _set_remove,
-    b"update_only": _set_update_only,
-    b"protocol_version": _set_protocol_version,
-}
-
 
 _PUBLIC_KEY: Final = b"\npublic_key="
 
@@ -205,7 +125,7 @@ class Parser:
             or len(line) > MAX_LINE
         ):
             return False
-        change = _PEER_KEYS.get(key)
+        change = PEER_KEYS.get(key)
         try:
             if change is not None:
                 change(peer, value)
@@ -280,12 +200,12 @@ class Parser:
         if key == b"public_key":
             self._begin_peer(value)
         elif self._peer is not None:
-            change_peer = _PEER_KEYS.get(key)
+            change_peer = PEER_KEYS.get(key)
             if change_peer is None:
                 raise invalid("unknown key of a peer")
             change_peer(self._peer, value)
         else:
-            change_device = _DEVICE_KEYS.get(key)
+            change_device = DEVICE_KEYS.get(key)
             if change_device is None:
                 raise invalid("unknown key of the device")
             change_device(self._target, value)

@@ -12,7 +12,6 @@ import errno
 import logging
 import os
 import socket
-import stat
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Final
 
 from tunnel.api.uapi import Applied, Control, UapiDevice, UapiSession
 from tunnel.api.uapi_moves import MoveLog
+from tunnel.api.unix_sockets import Served, listen_unix
 from tunnel.errors import DeviceError
 from tunnel.io.presence_linux import Presence
 from tunnel.loop import ControlLoop
@@ -47,45 +47,16 @@ def socket_path(name: str) -> Path:
 
 def bind_socket(name: str) -> socket.socket:
     """Listens on the interface's socket, readable by its owner only (R74).
-
-    A file that nobody answers on is a leftover and is replaced; DeviceError when
-    another process serves the interface.
-    """
+    DeviceError when another process serves the interface."""
     path = socket_path(name)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    old_umask = os.umask(0o177)
     try:
-        _remove_stale(path)
-        listener.bind(str(path))
-        listener.listen(_BACKLOG)
+        return listen_unix(path, _BACKLOG)
+    except Served as error:
+        hint = "stop it first"
+        raise DeviceError(f"another process serves {path}", hint=hint) from error
     except OSError as error:
-        listener.close()
         raise DeviceError(f"cannot listen on {path}: {error.strerror}") from error
-    except BaseException:
-        listener.close()
-        raise
-    finally:
-        os.umask(old_umask)
-    return listener
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return  # bind says what is wrong
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except BlockingIOError:  # its backlog is full: somebody listens
-            pass
-    raise DeviceError(f"another process serves {path}", hint="stop it first")
 
 
 class _Client:

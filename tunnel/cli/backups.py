@@ -23,7 +23,7 @@ ConfigOption = Annotated[
 
 def backups(config: ConfigOption = "config.json", as_json: AsJson = False) -> None:
     """List the backups of a configuration or wg-quick file, newest first."""
-    from tunnel.config.save import backups as find
+    from tunnel.config.backups import backups as find
 
     try:
         found = find(Path(config))
@@ -52,7 +52,8 @@ def restore(
     ] = False,
 ) -> None:
     """Put an earlier content back in place; the present one becomes a backup."""
-    from tunnel.config.save import find_backup, save
+    from tunnel.config.backups import find_backup
+    from tunnel.config.save import save
     from tunnel.fleet.files import check_text
     from tunnel.fleet.partial import read_text
 

@@ -98,14 +98,14 @@ def _follow_logging(manager: Manager, fixed: str | None) -> None:
     """`logging` while the tunnel runs; a level from the command line stays."""
 
     def change(_: object) -> None:
-        level = fixed or str(manager.setting("log_level"))
+        level = fixed or str(manager.settings.get("log_level"))
         try:
-            log_to(str(manager.setting("logging.output")), level)
+            log_to(str(manager.settings.get("logging.output")), level)
         except TunnelError as error:
             log.error("the log stays where it is: %s", error)
 
-    manager.on_setting("log_level", change)
-    manager.on_setting("logging.output", change)
+    manager.settings.on_change("log_level", change)
+    manager.settings.on_change("logging.output", change)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from itertools import compress
 from operator import is_not
 from typing import Any, Final
 
-from tunnel.config.checks import Facts
+from tunnel.config.facts import Facts, PeerFacts
 from tunnel.config.identity import PskMode, psk_mode
-from tunnel.config.peers import PeerFacts
 from tunnel.config.schema import Config
 from tunnel.config.values import HostPort
 from tunnel.errors import ConfigError, ConfigProblem

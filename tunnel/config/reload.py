@@ -1,19 +1,13 @@
-"""Reads a configuration again when its files change.
+"""Reads a configuration again, if there is something new in its files.
 
-`Source` is the file together with all that it names: it knows by content whether
-there is something new, and reads it in whatever thread it is called. `Watcher` says,
-in the control thread, that something may have changed.
+What is new is a matter of content; `watch.py` says when it is worth looking.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import hashlib
-import logging
 import os
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,37 +18,12 @@ from tunnel.config.schema import Config
 from tunnel.config.secrets import read_small
 from tunnel.config.store import load_config, parse_config
 from tunnel.config.syntax import MAX_DOCUMENT
-from tunnel.constants import MILLISECOND, SECOND
 from tunnel.errors import ConfigError, TunnelError
-from tunnel.loop import ControlLoop, Timer
 from tunnel.state.model import DeviceState, PeerState
 
-__all__ = ["Attempt", "Source", "Watcher"]
+__all__ = ["Attempt", "Source"]
 
-log = logging.getLogger("tunnel.config")
-
-SETTLE: Final = 100 * MILLISECOND  # after the first sign of a change
-SETTLE_MOST: Final = 500 * MILLISECOND  # while a writer keeps the file open
-POLL: Final = 5 * SECOND
 _ATTEMPTS: Final = 3
-
-# <sys/inotify.h>
-_IN_MODIFY: Final = 0x2
-_IN_CLOSE_WRITE: Final = 0x8
-_IN_MOVED_FROM: Final = 0x40
-_IN_MOVED_TO: Final = 0x80
-_IN_CREATE: Final = 0x100
-_IN_DELETE: Final = 0x200
-_IN_DELETE_SELF: Final = 0x400
-_IN_MOVE_SELF: Final = 0x800
-_IN_Q_OVERFLOW: Final = 0x4000
-_IN_IGNORED: Final = 0x8000
-_IN_ONLYDIR: Final = 0x01000000
-_WANTED: Final = (
-    _IN_MODIFY | _IN_CLOSE_WRITE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE
-    | _IN_DELETE | _IN_DELETE_SELF | _IN_MOVE_SELF | _IN_ONLYDIR
-)  # fmt: skip
-_EVENT: Final = struct.Struct("@iIII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,162 +164,3 @@ def _content(path: Path) -> bytes:
         names = sorted(entry.name for entry in path.iterdir())
         return _NO_FILE + b"directory " + repr(names).encode()
     return _NO_FILE + b"unreadable " + reason.encode()
-
-
-class Watcher:
-    """Calls `changed` in the control thread when a watched file may have changed.
-
-    Directories are watched, because a rename replaces the file; a flurry of events
-    becomes one call. `early` is called with the events of a flurry, whenever no writer
-    has a file open: it may be worth reading already. `poll` is called now and then,
-    for file systems that tell nothing.
-    """
-
-    def __init__(
-        self,
-        loop: ControlLoop,
-        changed: Callable[[], None],
-        poll: Callable[[], None],
-        early: Callable[[], None],
-    ) -> None:
-        self._loop = loop
-        self._changed = changed
-        self._poll = poll
-        self._early = early
-        self._inotify = _Inotify.open()
-        if self._inotify is not None:
-            loop.add_reader(self._inotify.fd, self._on_events)
-        self._paths: tuple[Path, ...] = ()
-        self._timer: Timer | None = None
-        self._first = 0  # when the first event of this flurry came
-        self._open: set[tuple[int, bytes]] = set()  # written to and not closed yet
-        self._poller = loop.call_later(POLL, self._on_poll)
-
-    def watch(self, paths: Iterable[Path]) -> None:
-        """From now on these files, and directories, with all they hold."""
-        self._paths = tuple(paths)
-        if self._inotify is not None:
-            self._inotify.watch(_places(self._paths))
-
-    def hint(self) -> None:
-        """Something may have changed: look after the usual delay."""
-        if self._timer is None:
-            self._first = self._loop.now()
-            self._timer = self._loop.call_later(SETTLE, self._settled)
-
-    def _on_events(self) -> None:
-        assert self._inotify is not None
-        events = self._inotify.read()
-        for watch, mask, name in events:
-            if mask & _IN_MODIFY:
-                self._open.add((watch, name))
-            elif mask & (_IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_DELETE | _IN_MOVED_FROM):
-                self._open.discard((watch, name))
-            self.hint()
-        if events and not self._open:
-            self._early()
-
-    def _settled(self) -> None:
-        waited = self._loop.now() - self._first
-        if self._open and waited < SETTLE_MOST:
-            self._timer = self._loop.call_later(SETTLE, self._settled)
-            return
-        self._timer = None
-        self._open.clear()
-        self._changed()
-
-    def _on_poll(self) -> None:
-        self._poller = self._loop.call_later(POLL, self._on_poll)
-        if self._inotify is not None:
-            self._inotify.watch(_places(self._paths))
-        self._poll()
-
-    def close(self) -> None:
-        """Idempotent."""
-        self._poller.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._inotify is not None:
-            self._loop.remove_reader(self._inotify.fd)
-            os.close(self._inotify.fd)
-            self._inotify = None
-
-
-def _places(paths: Iterable[Path]) -> dict[Path, set[bytes] | None]:
-    """Directory -> names in it that matter; None: all of them, because a link or a
-    pattern leads there."""
-    places: dict[Path, set[bytes] | None] = {}
-
-    def add(directory: Path, name: bytes | None) -> None:
-        names = places.setdefault(directory, set())
-        if name is None or names is None:
-            places[directory] = None
-        else:
-            names.add(name)
-
-    for path in paths:
-        with contextlib.suppress(OSError, RuntimeError):
-            if path.is_dir():
-                add(path, None)
-            elif path.resolve() == path:
-                add(path.parent, os.fsencode(path.name))
-            else:  # where the link is, and where the file is
-                add(path.parent, None)
-                add(path.resolve().parent, None)
-    return places
-
-
-class _Inotify:
-    """inotify(7) through the C library."""
-
-    def __init__(self, libc: ctypes.CDLL, fd: int) -> None:
-        self._libc = libc
-        self.fd = fd
-        self._names: dict[int, set[bytes] | None] = {}
-
-    @classmethod
-    def open(cls) -> _Inotify | None:
-        """None when the system has no more of them; polling has to do then."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if fd < 0:
-            reason = os.strerror(ctypes.get_errno())
-            log.warning("no inotify (%s): changed files are noticed in 5 s", reason)
-            return None
-        return cls(libc, fd)
-
-    def watch(self, places: Mapping[Path, set[bytes] | None]) -> None:
-        """These directories and no others; those that do not exist are left out."""
-        names: dict[int, set[bytes] | None] = {}
-        for directory, wanted in places.items():
-            number = self._libc.inotify_add_watch(
-                self.fd, os.fsencode(directory), _WANTED
-            )
-            if number >= 0:
-                known = names.get(number, set())
-                both = None if known is None or wanted is None else known | wanted
-                names[number] = both
-            elif ctypes.get_errno() == errno.ENOSPC:
-                log.warning("%s: too many inotify watches, it is polled", directory)
-        for number in self._names.keys() - names.keys():
-            self._libc.inotify_rm_watch(self.fd, number)
-        self._names = names
-
-    def read(self) -> list[tuple[int, int, bytes]]:
-        """(watch, mask, name) of events that matter."""
-        try:
-            data = os.read(self.fd, 1 << 16)
-        except BlockingIOError:
-            return []
-        events, at = [], 0
-        while at < len(data):
-            number, mask, _, size = _EVENT.unpack_from(data, at)
-            at += _EVENT.size + size
-            name = data[at - size : at].rstrip(b"\0")
-            if mask & _IN_IGNORED:
-                self._names.pop(number, None)
-                continue
-            wanted = self._names.get(number, set())
-            if mask & _IN_Q_OVERFLOW or wanted is None or not name or name in wanted:
-                events.append((number, mask, name))
-        return events

@@ -15,78 +15,22 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tunnel.config.backups import KEEP_BACKUPS, new_backup, real, thin_out
 from tunnel.errors import TunnelError
 
 __all__ = [
-    "KEEP_BACKUPS",
-    "Backup",
     "Saving",
-    "backups",
     "clean",
-    "find_backup",
     "save",
+    "sync_directory",
 ]
 
 log = logging.getLogger("tunnel.config")
 
-KEEP_BACKUPS: Final = 10
-_STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 _LOCK_STEP: Final = 0.02  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """An earlier content of a file; `when` is UTC."""
-
-    path: Path
-    when: datetime
-    size: int
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-
-def real(path: Path) -> Path:
-    """Where the file itself is: a symbolic link keeps pointing to it."""
-    return path.resolve() if path.is_symlink() else path.absolute()
-
-
-def backups(path: Path) -> list[Backup]:
-    """The backups beside a file, newest first."""
-    path = real(path)
-    pattern = re.compile(re.escape(path.name) + r"\.(\d{8}T\d{6}\.\d{6}Z)\.backup")
-    found = []
-    with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            match = pattern.fullmatch(entry.name)
-            if match and entry.is_file(follow_symlinks=False):
-                when = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
-                size = entry.stat(follow_symlinks=False).st_size
-                found.append(Backup(Path(entry.path), when, size))
-    return sorted(found, key=lambda backup: backup.when, reverse=True)
-
-
-def find_backup(path: Path, name: str = "") -> Backup:
-    """The newest backup, or the one whose name is, or whose time starts with, `name`.
-    TunnelError when there is none, or more than one."""
-    known = backups(path)
-    matching = [b for b in known if not name or b.name == name]
-    matching = matching or [
-        b for b in known if b.name.removeprefix(real(path).name + ".").startswith(name)
-    ]
-    if not matching or (name and len(matching) > 1):
-        what = f"{len(matching)} backups" if matching else "no backup"
-        raise TunnelError(
-            f"{path}: {what} of that name" if name else f"{path}: no backup",
-            hint=f"list them with: tunnel backups -c {path}",
-        )
-    return matching[0]
 
 
 def clean(path: Path) -> list[Path]:
@@ -204,8 +148,7 @@ class Saving:
         self._replacements.append(_Replacement(path, data))
 
     def _back_up(self, path: Path, old: bytes) -> None:
-        stamp = datetime.now(UTC).strftime(_STAMP)
-        target = path.with_name(f"{path.name}.{stamp}.backup")
+        target = new_backup(path)
         copy = _Replacement(target, old)
         try:
             copy.commit()
@@ -213,12 +156,7 @@ class Saving:
             copy.discard()
             raise
         self._backups.append(target)
-        self._stack.callback(self._thin_out, path)
-
-    def _thin_out(self, path: Path) -> None:
-        for backup in backups(path)[max(self._keep, 1) :]:
-            with contextlib.suppress(OSError):
-                backup.path.unlink()
+        self._stack.callback(thin_out, path, self._keep)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -255,7 +193,7 @@ class Saving:
         """After the commit: makes the renames outlast a power cut."""
         for directory in dict.fromkeys(path.parent for path in self._old):
             try:
-                _sync_directory(directory)
+                sync_directory(directory)
             except OSError as error:
                 log.warning("%s: not yet safe from a power cut: %s", directory, error)
 
@@ -281,7 +219,8 @@ def save(path: Path, text: str | bytes, *, keep: int = KEEP_BACKUPS) -> None:
     saving.settle()
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """The names in it are on the disk when this returns."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

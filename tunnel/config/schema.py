@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from tunnel.constants import DEFAULT_MTU, REKEY_AFTER_MESSAGES
 
 if TYPE_CHECKING:
-    from tunnel.config.checks import Facts
+    from tunnel.config.facts import Facts
 
 __all__ = [
     "AccessConfig",

@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
-from tunnel.config.checks import Facts, understand
+from tunnel.config.checks import understand
 from tunnel.config.documents import read_document
+from tunnel.config.facts import Facts
 from tunnel.config.fragments import read_fragments
 from tunnel.config.peers import all_differ
 from tunnel.config.problems import Found
+from tunnel.config.save import sync_directory
 from tunnel.config.schema import Config
 from tunnel.config.secrets import Surroundings, create_pending
 from tunnel.config.syntax import MAX_DOCUMENT, decode
@@ -188,7 +190,7 @@ def write_atomically(
     finally:
         if temporary is not target:
             temporary.unlink(missing_ok=True)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def _link(temporary: Path, target: Path) -> None:
@@ -202,11 +204,3 @@ def _link(temporary: Path, target: Path) -> None:
         if target.exists() or target.is_symlink():
             raise FileExistsError(target) from None
         temporary.rename(target)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

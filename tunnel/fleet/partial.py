@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunnel.config.peer_check import KEEPALIVE_MAX, check_name
 from tunnel.config.peer_lines import as_json, has_lines
-from tunnel.config.peers import KEEPALIVE_MAX, check_name
 from tunnel.config.positions import JsonPath
 from tunnel.config.problems import Found
 from tunnel.config.secrets import Surroundings, read_small

@@ -9,26 +9,20 @@ nothing an unauthenticated sender does makes anything be kept (R2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from tunnel.protocol import noise
 from tunnel.protocol.admission import Limits
 from tunnel.protocol.cookie import CookieChecker
 from tunnel.protocol.events import Event
 from tunnel.protocol.inbox import Inbox, Incoming, Received
+from tunnel.protocol.initiations import expected, parts, prepared
 from tunnel.protocol.local import Local
 from tunnel.protocol.path import PeerPath
-from tunnel.protocol.peer import Peer, checked_key, checked_psk
-from tunnel.protocol.primitives import ZERO_KEY
-from tunnel.protocol.together import run_together
+from tunnel.protocol.peer import Peer
+from tunnel.protocol.primitives import ZERO_KEY, checked_key, checked_psk
 from tunnel.protocol.types import Datagram, Jitter, Source, Timing
-
-T = TypeVar("T")
-
-_AT_ONCE = 64  # initiations that are prepared together
 
 
 class Node:
@@ -195,26 +189,12 @@ class Node:
         self, happened: Sequence[tuple[Peer, int]], now: int, wall: int
     ) -> None:
         """The same for many peers, whose initiations cost less together."""
-        for some in _parts(happened):
-            expected = [p for p, bits in some if p.expects_to_initiate(now, bits)]
-            with self._prepared(expected):
+        local = self._local
+        for some in parts(happened):
+            due = [p for p, bits in some if expected(p, local.timing, now, bits)]
+            with prepared(due, local.identity):
                 for peer, bits in some:
                     self.path_event(peer, bits, now, wall)
-
-    @contextmanager
-    def _prepared(self, peers: list[Peer]) -> Iterator[None]:
-        """Within it each of them has the curve's part of its next initiation; who
-        makes none after all forgets it."""
-        identity = self._local.identity
-        if identity is None or len(peers) < 2:
-            yield
-            return
-        run_together([peer.handshake.prepare_steps(identity) for peer in peers])
-        try:
-            yield
-        finally:
-            for peer in peers:
-                peer.handshake.unprepare()
 
     # --- time
 
@@ -223,12 +203,13 @@ class Node:
         return self._local.deadlines.next()
 
     def handle_deadline(self, now: int, wall: int) -> None:
-        for some in _parts(self._local.deadlines.pop_due(now)):
-            expected = [peer for peer in some if peer.expects_to_initiate(now)]
-            with self._prepared(expected):
+        local = self._local
+        for some in parts(local.deadlines.pop_due(now)):
+            due = [peer for peer in some if expected(peer, local.timing, now)]
+            with prepared(due, local.identity):
                 for peer in some:
                     peer.handle_deadline(now, wall)
-                    self._local.deadlines.update(peer)
+                    local.deadlines.update(peer)
 
     # --- output
 
@@ -240,7 +221,3 @@ class Node:
     def next_event(self) -> Event | None:
         events = self._local.events
         return events.popleft() if events else None
-
-
-def _parts(all_: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (all_[at : at + _AT_ONCE] for at in range(0, len(all_), _AT_ONCE))

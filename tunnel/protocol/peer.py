@@ -18,8 +18,8 @@ from tunnel.protocol.handshake import Answer, Completion, Handshake
 from tunnel.protocol.local import Local
 from tunnel.protocol.messages import Initiation, Response
 from tunnel.protocol.path import PathEvent, PeerPath
-from tunnel.protocol.primitives import KEY_SIZE, ZERO_KEY, HandshakeError
-from tunnel.protocol.session import Session, Slots
+from tunnel.protocol.primitives import HandshakeError, checked_psk
+from tunnel.protocol.sessions import Sessions
 from tunnel.protocol.timers import Action, Occasion, Timer, Timers, may_initiate
 from tunnel.protocol.together import run
 from tunnel.protocol.types import Arrival, Datagram, Endpoint
@@ -55,7 +55,7 @@ class Peer:
         self.path = path
         self.name = ""
         self.handshake = Handshake(local, public_key, psk)
-        self.slots = Slots()
+        self.slots = Sessions(path, local)
         self._timers = Timers(local.timing, local.jitter)
         self._watch = Watch(path, self._timers, local)
         self.keepalive = 0  # seconds, 0 is off
@@ -80,12 +80,8 @@ class Peer:
         """Persistent keepalive; switched on, one is sent at once if `up` (R36)."""
         if not 0 <= seconds <= KEEPALIVE_MAX_S:
             raise ValueError(f"keepalive: {seconds} is not in 0..{KEEPALIVE_MAX_S}")
-        switched_on = seconds and not self.keepalive
         self.keepalive = seconds
-        self._watch.interval = seconds * SECOND
-        if up and switched_on:
-            self.path.flush(keepalive=True)
-        self._watch.restart_persistent(now if up else 0, fresh=bool(switched_on))
+        self._watch.set_interval(seconds * SECOND, now if up else 0)
         self._local.deadlines.update(self)
 
     # --- life
@@ -111,7 +107,7 @@ class Peer:
 
     def forget_keys(self) -> None:
         self.handshake.clear()
-        self._drop(self.slots.clear())
+        self.slots.forget()
         self._local.admission.ended(self)
 
     def identity_changed(self) -> None:
@@ -119,14 +115,7 @@ class Peer:
         self.handshake.remote.forget()
         self.handshake.clear()
         self.handshake.last_sent = None
-        for session in (self.slots.next, self.slots.current):
-            if session is not None:
-                session.invalidate_sending()
-
-    def _drop(self, sessions: list[Session]) -> None:
-        for session in sessions:
-            self.path.drop_keypair(session.keypair)
-            self._local.indices.remove(session.keypair.local_index)
+        self.slots.invalidate_sending()
 
     # --- sending handshakes
 
@@ -152,23 +141,6 @@ class Peer:
         self._send(Initiation(handshake.index, *fields).pack(), now)
         local.counters["initiation.sent"] += 1
         self._timers.on(Occasion.INITIATION_SENT, now)
-
-    def expects_to_initiate(self, now: int, events: int = 0) -> bool:
-        """Whether `events`, or the deadline that is due, will probably lead to an
-        initiation; none comes of a wrong answer."""
-        local, current = self._local, self.slots.current
-        timing, attempts = local.timing, self.handshake.attempts
-        if self.path.endpoint is None or not may_initiate(
-            self.handshake.last_sent, now, timing
-        ):
-            return False
-        if events & PathEvent.NEEDS_SESSION:
-            return current is None or not current.can_send(now, timing)
-        if events & PathEvent.REKEY:
-            return current is not None and current.wants_rekey(now, timing)
-        if not self._timers.due(Timer.RETRANSMIT, now):
-            return False
-        return attempts <= timing.max_timer_handshakes
 
     def _send(self, message: bytes, now: int) -> None:
         data = self.handshake.jar.add_macs(message, now, self._local.timing)
@@ -210,8 +182,8 @@ class Peer:
         handshake.last_sent = now
         fields, keys = answer.response or run(handshake.response_steps(answer))
         index = local.indices.new_keypair(self, self.path.own_index)
-        session = self._new_session(index, sender, keys, now, initiator=False)
-        self._drop(self.slots.add_responded(session))
+        self.slots.responded(index, sender, keys, now)
+        local.admission.began(self, now)
         self._timers.on(Occasion.SESSION_DERIVED, now)
         self._send(Response(index, sender, *fields).pack(), now)
         local.counters["response.sent"] += 1
@@ -229,36 +201,11 @@ class Peer:
         self.handshake.index = None
         self._local.indices.promote(message.receiver)
         self._received(arrival)
-        session = self._new_session(
-            message.receiver, message.sender, keys, arrival.now, initiator=True
-        )
-        dropped = self.slots.add_initiated(session)
-        self.path.use_for_sending(session.keypair)
-        self._drop(dropped)
+        self.slots.initiated(message.receiver, message.sender, keys, arrival.now)
+        self._local.admission.began(self, arrival.now)
         self._timers.on(Occasion.SESSION_DERIVED, arrival.now)
         self._complete(arrival.now, arrival.wall)
         self.path.flush(keepalive=True)
-
-    def _new_session(
-        self,
-        local_index: int,
-        remote_index: int,
-        keys: noise.SessionKeys,
-        now: int,
-        *,
-        initiator: bool,
-    ) -> Session:
-        keypair = self.path.add_keypair(
-            local_index,
-            remote_index,
-            keys.send,
-            keys.receive,
-            created=now,
-            initiator=initiator,
-            await_confirmation=not initiator,
-        )
-        self._local.admission.began(self, now)
-        return Session(keypair)
 
     def _complete(self, now: int, wall: int) -> None:
         self._timers.on(Occasion.HANDSHAKE_COMPLETE, now)
@@ -271,29 +218,19 @@ class Peer:
 
     def confirm_if_due(self, now: int, wall: int) -> None:
         """Data arrived under the session in next: it is the current one (R21, R22)."""
-        session = self.slots.next
-        if session is None or not session.keypair.confirmed:
-            return
-        dropped = self.slots.confirm()
-        self.path.use_for_sending(session.keypair)
-        self._drop(dropped)
-        self._complete(now, wall)
-        self.path.flush(keepalive=False)
+        if self.slots.confirm_if_due():
+            self._complete(now, wall)
+            self.path.flush(keepalive=False)
 
     def path_event(self, events: int, now: int, wall: int) -> None:
         """PathEvent bits; each is a hint, and what it says is looked at again."""
-        timing, current = self._local.timing, self.slots.current
         self._watch.ensure_persistent(now)
         if events & PathEvent.CONFIRMED:
             self.confirm_if_due(now, wall)
-            current = self.slots.current
-            if current is not None:
-                # the path has switched by itself; maybe to one that is not it
-                self.path.use_for_sending(current.keypair)
-        if events & PathEvent.LAST_MINUTE and self._last_minute(now):
-            self.handshake.last_minute_done = True
-            self.initiate(now, wall)
-        if events & PathEvent.REKEY and current and current.wants_rekey(now, timing):
+            self.slots.use_current()  # the path has switched by itself
+        if events & PathEvent.LAST_MINUTE:
+            self._last_minute(now, wall)
+        if events & PathEvent.REKEY and self.slots.wants_rekey(now):
             self.initiate(now, wall)
         if events & PathEvent.NEEDS_SESSION:
             self._needs_session(now, wall)
@@ -305,23 +242,28 @@ class Peer:
         if events & PathEvent.ROAMED:
             self._local.events.append(EndpointMoved(self))
 
-    def _last_minute(self, now: int) -> bool:
-        """Once for each session (R26)."""
-        current = self.slots.current
-        if current is None or self.handshake.last_minute_done:
-            return False
-        return current.in_last_minute(now, self._local.timing)
+    def _last_minute(self, now: int, wall: int) -> None:
+        """The session nears its end; once for each (R26)."""
+        handshake = self.handshake
+        if not handshake.last_minute_done and self.slots.in_last_minute(now):
+            handshake.last_minute_done = True
+            self.initiate(now, wall)
 
     def _needs_session(self, now: int, wall: int) -> None:
         """Packets wait; unless there is a session by now, ask for one."""
-        current = self.slots.current
-        if current is not None and current.can_send(now, self._local.timing):
-            self.path.use_for_sending(current.keypair)
+        if self.slots.can_send(now):
+            self.slots.use_current()
             self.path.flush(keepalive=False)
         else:
             self.initiate(now, wall)
 
     # --- timers
+
+    def retry_is_due(self, now: int) -> bool:
+        """Whether the deadline that is due makes another initiation, not the last."""
+        if not self._timers.due(Timer.RETRANSMIT, now):
+            return False
+        return self.handshake.attempts <= self._local.timing.max_timer_handshakes
 
     def handle_deadline(self, now: int, wall: int) -> None:
         """Looks at every timer that is due; one set too early is set again."""
@@ -330,8 +272,7 @@ class Peer:
 
     def _act(self, timer: Timer, now: int, wall: int) -> None:
         handshake = self.handshake
-        decision = self._watch.decide(timer, now, handshake)
-        match decision.action:
+        match self._watch.look(timer, now, handshake):
             case Action.RETRY:
                 handshake.attempts += 1
                 self.path.clear_source()
@@ -339,17 +280,13 @@ class Peer:
             case Action.INITIATE:
                 self._watch.stop_waiting_for_answer()
                 self.initiate(now, wall)
-            case Action.KEEPALIVE if timer is Timer.PERSISTENT:
-                self._watch.send_persistent(now)
-            case Action.KEEPALIVE:
-                self._watch.send_keepalive(now)
             case Action.GIVE_UP:
                 self._give_up(now)
             case Action.ERASE:
                 self.forget_keys()
                 self.path.purge_staged()
                 self._local.events.append(KeysErased(self))
-            case Action.STOP | Action.WAIT:
+            case Action.KEEPALIVE | Action.STOP | Action.WAIT:
                 pass
 
     def _give_up(self, now: int) -> None:
@@ -359,16 +296,3 @@ class Peer:
         self.path.purge_staged()
         self._local.counters["handshake.given_up"] += 1
         self._local.events.append(HandshakeGivenUp(self))
-
-
-def checked_key(key: bytes) -> bytes:
-    if len(key) != KEY_SIZE:
-        raise ValueError(f"key: has {len(key)} bytes, not {KEY_SIZE}")
-    return bytes(key)
-
-
-def checked_psk(key: bytes | None) -> bytes | None:
-    """All zeros is "none" (paper 5.4.3)."""
-    if key is None or checked_key(key) == ZERO_KEY:
-        return None
-    return bytes(key)

@@ -18,6 +18,8 @@ __all__ = [
     "ZERO_KEY",
     "HandshakeError",
     "PrivateKey",
+    "checked_key",
+    "checked_psk",
     "hash_of",
     "mac",
     "xseal",
@@ -34,6 +36,19 @@ class HandshakeError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def checked_key(key: bytes) -> bytes:
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"key: has {len(key)} bytes, not {KEY_SIZE}")
+    return bytes(key)
+
+
+def checked_psk(key: bytes | None) -> bytes | None:
+    """All zeros is "none" (paper 5.4.3)."""
+    if key is None or checked_key(key) == ZERO_KEY:
+        return None
+    return bytes(key)
 
 
 def hash_of(*parts: bytes) -> bytes:

@@ -43,8 +43,17 @@ class Watch:
         self._need_another = False
         self._more_keepalives = False
 
-    def decide(self, timer: Timer, now: int, handshake: Handshake) -> Decision:
-        """Also called for an edge event, which is a timer that was never set."""
+    def look(self, timer: Timer, now: int, handshake: Handshake) -> Action:
+        """Also called for an edge event, which is a timer that was never set. What
+        keeps alive is sent here, everything else is left to do."""
+        action = self._decide(timer, now, handshake).action
+        if action is Action.KEEPALIVE and timer is Timer.PERSISTENT:
+            self._send_persistent(now)
+        elif action is Action.KEEPALIVE:
+            self._send_keepalive(now)
+        return action
+
+    def _decide(self, timer: Timer, now: int, handshake: Handshake) -> Decision:
         facts = Facts(now)
         if timer is Timer.RETRANSMIT:
             facts.attempts = handshake.attempts
@@ -93,6 +102,14 @@ class Watch:
         facts.another_from = self._another_from
         self._more_keepalives = self._need_another or again
 
+    def set_interval(self, interval: int, now: int) -> None:
+        """Of the persistent keepalive; `now` is 0 while the interface is down."""
+        switched_on = bool(interval) and not self.interval
+        self.interval = interval
+        if now and switched_on:
+            self._path.flush(keepalive=True)
+        self.restart_persistent(now, fresh=switched_on)
+
     # --- what follows from a decision
 
     def data_arrived(self) -> None:
@@ -100,7 +117,7 @@ class Watch:
         if another_pending(self._another_from, self._path.last_sent):
             self._need_another = True
 
-    def send_keepalive(self, now: int) -> None:
+    def _send_keepalive(self, now: int) -> None:
         """R34: the passive keepalive, and another one later if more data had come."""
         self._path.flush(keepalive=True)
         self._path.clear_unreplied()
@@ -110,7 +127,7 @@ class Watch:
         if self._another_from:
             self._set(Timer.KEEPALIVE, now + self._local.timing.keepalive_timeout)
 
-    def send_persistent(self, now: int) -> None:
+    def _send_persistent(self, now: int) -> None:
         """R36; looked at again even if it could not be sent."""
         self._path.flush(keepalive=True)
         self._set(Timer.PERSISTENT, now + self.interval)

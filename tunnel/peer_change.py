@@ -1,0 +1,168 @@
+"""The peers of one plan on their way into the device: staged unseen, then published
+by the change that they are a part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from tunnel.errors import DeviceError
+from tunnel.state.model import PeerState, Prefix
+from tunnel.state.plan import Action
+
+if TYPE_CHECKING:
+    from tunnel._fastpath.pump import Path, Transaction
+    from tunnel.device import Device
+    from tunnel.protocol.peer import Peer
+
+__all__ = ["PeerChanges", "Steps"]
+
+Step = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Steps:
+    """What a change does at its commit and after it, or if it comes to nothing."""
+
+    at_commit: list[Step] = field(default_factory=list)
+    after: list[Step] = field(default_factory=list)
+    undo: list[Step] = field(default_factory=list)
+
+    def let_go(self) -> None:
+        """The steps refer to their change: left there, it and the whole state before
+        would wait for the garbage collector."""
+        for steps in (self.at_commit, self.after, self.undo):
+            steps.clear()
+
+
+def _path_of(peer: Peer) -> Path:
+    """The peer's packet path, as what it really is."""
+    return cast("Path", peer.path)
+
+
+def _only_host(peer: PeerState) -> bytes | None:
+    """The peer's address inside when it has no network, the first one of several."""
+    if any(cidr != 8 * len(address) for address, cidr in peer.allowed_ips):
+        return None
+    return peer.allowed_ips[0][0] if peer.allowed_ips else None
+
+
+class PeerChanges:
+    """Owned by a `DeviceChange`, whose transaction and steps these are."""
+
+    def __init__(self, device: Device, transaction: Transaction, steps: Steps) -> None:
+        self._device = device
+        self._transaction = transaction
+        self._steps = steps
+        self._inserts: list[tuple[Prefix, bytes]] = []
+        self._removed: list[bytes] = []
+        self._added: dict[bytes, tuple[Path, PeerState]] = {}
+
+    # --- staging
+
+    def stage(
+        self, key: bytes, before: PeerState | None, after: PeerState | None
+    ) -> None:
+        """A disabled peer is only written down: on the wire it does not exist."""
+        before = before if before is not None and before.enabled else None
+        after = after if after is not None and after.enabled else None
+        had = before.allowed_ips if before is not None else ()
+        has = after.allowed_ips if after is not None else ()
+        if had != has:
+            known, keep = frozenset(had), frozenset(has)
+            for address, cidr in known - keep:
+                self._transaction.remove_prefix(address, cidr)
+            self._inserts += [(prefix, key) for prefix in has if prefix not in known]
+        if before is None and after is not None:
+            self._add(key, after)
+        elif before is not None and after is None:
+            self._removed.append(key)
+        elif before is not None and after is not None:
+            self._update(key, before, after)
+
+    def _add(self, key: bytes, state: PeerState) -> None:
+        path = self._device.pump.add_peer(None, _only_host(state))
+        self._added[key] = path, state
+        if state.endpoint is not None:
+            path.set_endpoint(state.endpoint)
+        if state.keepalive:
+            self._steps.after.append(lambda: self._set_keepalive(key, state.keepalive))
+
+    def _update(self, key: bytes, before: PeerState, after: PeerState) -> None:
+        peer, at_commit = self._device.node.peers[key], self._steps.at_commit
+        if before.name != after.name:
+            at_commit.append(lambda: setattr(peer, "name", after.name))
+        if before.preshared_key != after.preshared_key:
+            psk = after.preshared_key
+            raw = psk.reveal() if psk is not None else None
+            at_commit.append(lambda: peer.set_preshared_key(raw))
+        if before.endpoint != after.endpoint and after.endpoint is not None:
+            path = _path_of(peer)
+            at_commit.append(lambda: path.set_endpoint(after.endpoint))
+        if before.keepalive != after.keepalive:
+            self._steps.after.append(lambda: self._set_keepalive(key, after.keepalive))
+
+    def _set_keepalive(self, key: bytes, seconds: int) -> None:
+        """Switched on while up, one is sent at once (R36)."""
+        device = self._device
+        peer = device.node.peers.get(key)
+        if peer is not None:
+            peer.set_keepalive(seconds, device.loop.now(), device.up)
+
+    @property
+    def removes(self) -> bool:
+        return bool(self._removed)
+
+    def insert_prefixes(self) -> None:
+        """Last of all staging: what is taken from one peer was removed before."""
+        for (address, cidr), key in self._inserts:
+            added = self._added.get(key)
+            path = added[0] if added else _path_of(self._device.node.peers[key])
+            self._transaction.insert_prefix(address, cidr, path)
+
+    # --- the instant
+
+    def forget_removed(self) -> None:
+        """Before the commit of the table: they forget their keys."""
+        node, now = self._device.node, self._device.loop.now()
+        for key in self._removed:
+            path = _path_of(node.peers[key])
+            node.remove_peer(key, now)
+            self._transaction.remove_peer(path)
+            path.token = None  # or else both would wait for the garbage collector
+
+    def introduce_added(self) -> None:
+        """After it, and after the private key: the protocol knows them now (R69)."""
+        for key, (path, state) in self._added.items():
+            psk = state.preshared_key
+            peer = self._device.node.add_peer(
+                key, path, preshared_key=psk.reveal() if psk is not None else None
+            )
+            if peer is None:
+                raise DeviceError("our own key was planned as a peer")
+            peer.name = state.name
+            path.token = peer
+
+    def note_owners(self, actions: Sequence[Action]) -> None:
+        """Who has which prefix now."""
+        owners = self._device.owners
+        for action in actions:
+            before = action.before
+            if before is not None and before.enabled:
+                for prefix in before.allowed_ips:
+                    if owners.get(prefix) == action.key:
+                        del owners[prefix]
+        for action in actions:
+            after = action.after
+            if after is not None and after.enabled and action.key is not None:
+                for prefix in after.allowed_ips:
+                    owners[prefix] = action.key
+
+    def abort(self) -> None:
+        """The transaction was aborted."""
+        if self._added:
+            with self._device.pump.begin() as transaction:
+                for path, _ in self._added.values():
+                    transaction.remove_peer(path)
