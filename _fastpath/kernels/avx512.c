@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * ChaCha20-Poly1305 (RFC 8439) with AVX-512 and its IFMA multiplication: 32 ChaCha20
- * blocks of any packets at once, and Poly1305 of eight blocks at once.
+ * blocks of any packets at once, and Poly1305 of eight blocks at once.  A packet that
+ * comes alone has a way of its own.
  */
 #include "aead.h"
 
@@ -9,7 +10,7 @@
 
 #define ISA                                                               \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma," \
-                          "avx512vbmi2")))
+                          "avx512vbmi2,bmi2")))
 #define LANES 32
 #define CHUNK 8
 
@@ -44,6 +45,21 @@ ISA static inline void clear_registers(void)
 #include "x86.h"
 
 #include "batch.h"
+#include "lone_avx512.h"
+
+ISA static void seal_batch(const uint8_t key[32], struct aead_op *ops, size_t n)
+{
+    if (n == 1 && ops->len <= LONE_MAX)
+        lone_seal(key, ops);
+    else
+        batch_seal(key, ops, n);
+}
+
+ISA static size_t open_batch(const uint8_t key[32], struct aead_op *ops, size_t n)
+{
+    return n == 1 && ops->len <= LONE_MAX ? lone_open(key, ops)
+                                          : batch_open(key, ops, n);
+}
 
 static int avx512_supported(void)
 {
@@ -51,14 +67,14 @@ static int avx512_supported(void)
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512ifma") &&
-           __builtin_cpu_supports("avx512vbmi2");
+           __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("bmi2");
 }
 
 const struct aead_kernel aead_avx512 = {
     .name = "avx512",
     .supported = avx512_supported,
-    .seal_batch = batch_seal,
-    .open_batch = batch_open,
+    .seal_batch = seal_batch,
+    .open_batch = open_batch,
 };
 
 #endif

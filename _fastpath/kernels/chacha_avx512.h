@@ -5,7 +5,8 @@
  * are assembler because compilers spill here; their text is put together by macros.
  *
  * While one state waits for its results (every instruction takes two cycles on
- * Zen 5) the other one computes, so 32 blocks cost little more than 16.
+ * Zen 5) the other one computes, so 32 blocks cost little more than 16.  Afterwards the
+ * first state is turned into blocks where it is, and the second one waits in memory.
  */
 #ifndef TUNNEL_KERNELS_CHACHA_AVX512_H
 #define TUNNEL_KERNELS_CHACHA_AVX512_H
@@ -14,6 +15,8 @@
 
 #include "chacha_few_avx512.h"
 #include "lanes.h"
+
+#define HASHING_PASSES /* chacha_hashing_avx512.h has some */
 
 /* ---- the text of the rounds */
 
@@ -106,26 +109,32 @@
     INSTRUCTION("vpaddd", at "(%[low])", w14)        \
     INSTRUCTION("vpaddd", at "(%[high])", w15)
 
-#define STORE(from) "vmovdqa64 %%zmm" from ", 64*" from "(%[rows])\n\t"
-#define STORE_FIRST(n) STORE(#n)
-#define STORE_SECOND(n) STORE(TWIN_##n)
+#define STORE(from, n) "vmovdqa64 %%zmm" from ", 64*" #n "(%[rows])\n\t"
+#define STORE_FIRST(n) STORE(#n, n)
+#define STORE_SECOND(n) STORE(TWIN_##n, n)
 
 #define OPERANDS                                                               \
     [words] "r"(words), [block] "r"(l->block), [low] "r"(l->low),              \
         [high] "r"(l->high), [rows] "r"(rows)
-#define CLOBBERS_16                                                            \
-    "memory", "cc", "eax", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",     \
-        "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",    \
-        "xmm14", "xmm15"
-#define CLOBBERS_32                                                            \
-    CLOBBERS_16, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21",         \
-        "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28",         \
-        "xmm29", "xmm30", "xmm31"
+#define VECTORS_FIRST                                                          \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",    \
+        "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+#define VECTORS_SECOND                                                         \
+    "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",    \
+        "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31"
+#define CLOBBERS "memory", "cc", "eax"
 
-/* rows[n] = word n of the keystream of lanes 0-15; of lanes 16-31 in rows[16 + n] */
+/* Results of an assembler statement: the first state, in its registers. */
+#define FIRST_REGISTER(n) register __m512i first##n __asm__("zmm" #n);
+#define FIRST_RESULT(n) "=v"(first##n),
+#define FIRST_ROW(n) first##n,
+
+/* x[n] = word n of the keystream of lanes 0-15; of lanes 16-31 in rows[n] */
 ISA static inline void rows_of_32(const uint32_t words[12], const struct lanes *l,
-                                  __m512i rows[32])
+                                  __m512i x[16], __m512i rows[16])
 {
+    ALL_WORDS(FIRST_REGISTER)
+
     __asm__ volatile(KEY_WORDS(FETCH_FIRST) KEY_WORDS(FETCH_SECOND)
                      FETCH_LANES("0", "12", "13", "14", "15")
                      FETCH_LANES("64", "28", "29", "30", "31")
@@ -133,8 +142,12 @@ ISA static inline void rows_of_32(const uint32_t words[12], const struct lanes *
                      KEY_WORDS(FINISH_FIRST) KEY_WORDS(FINISH_SECOND)
                      FINISH_LANES("0", "12", "14", "15")
                      FINISH_LANES("64", "28", "30", "31")
-                     ALL_WORDS(STORE_FIRST) ALL_WORDS(STORE_SECOND)
-                     : : OPERANDS : CLOBBERS_32);
+                     ALL_WORDS(STORE_SECOND)
+                     : ALL_WORDS(FIRST_RESULT) "=m"(*(__m512i(*)[16])rows)
+                     : OPERANDS : CLOBBERS, VECTORS_SECOND);
+    const __m512i first[] = {ALL_WORDS(FIRST_ROW)};
+    for (int i = 0; i < 16; i++)
+        x[i] = first[i];
 }
 
 ISA static inline void rows_of_16(const uint32_t words[12], const struct lanes *l,
@@ -146,7 +159,7 @@ ISA static inline void rows_of_16(const uint32_t words[12], const struct lanes *
                      KEY_WORDS(FINISH_FIRST)
                      FINISH_LANES("0", "12", "14", "15")
                      ALL_WORDS(STORE_FIRST)
-                     : : OPERANDS : CLOBBERS_16);
+                     : : OPERANDS : CLOBBERS, VECTORS_FIRST);
 }
 
 /* ---- from words to blocks */
@@ -183,20 +196,27 @@ ISA static inline void transpose16(__m512i x[16])
     }
 }
 
-/* dst = src ^ keystream for the 16 lanes from `first` on */
-ISA static inline void xor_16(const __m512i rows[16], const struct lanes *l,
-                              size_t first)
+/* dst = src ^ keystream for the 16 lanes from `first` on; x is lost.  Always inlined,
+ * or x would have to leave its registers. */
+ISA __attribute__((always_inline)) static inline void
+xor_16(__m512i x[16], const struct lanes *l, size_t first)
 {
-    __m512i x[16];
-
-    for (int i = 0; i < 16; i++)
-        x[i] = rows[i];
     transpose16(x);
     for (int i = 0; i < 16; i++) {
         const void *src = (const void *)(uintptr_t)l->src[first + i];
         void *dst = (void *)(uintptr_t)l->dst[first + i];
         _mm512_storeu_si512(dst, _mm512_xor_si512(x[i], _mm512_loadu_si512(src)));
     }
+}
+
+ISA __attribute__((noinline)) static void
+xor_16_of_rows(const __m512i rows[16], const struct lanes *l, size_t first)
+{
+    __m512i x[16];
+
+    for (int i = 0; i < 16; i++)
+        x[i] = rows[i];
+    xor_16(x, l, first);
 }
 
 /* How many lanes are computed when so many are used. */
@@ -208,21 +228,23 @@ static inline size_t chacha_width(size_t used)
 /* dst = src ^ keystream for chacha_width(used) lanes.  Returns how many bytes of the
  * rows it used, which are left for the caller to wipe. */
 ISA static inline size_t chacha_xor_lanes(const uint32_t words[12],
-                                          const struct lanes *l, __m512i rows[32])
+                                          const struct lanes *l, __m512i rows[16])
 {
+    __m512i x[16];
+
     if (l->used <= FEW_LANES) {
         chacha_xor_few(words, l);
         return 0;
     }
     if (l->used <= 16) {
         rows_of_16(words, l, rows);
-        xor_16(rows, l, 0);
+        xor_16_of_rows(rows, l, 0);
         return 16 * sizeof *rows;
     }
-    rows_of_32(words, l, rows);
-    xor_16(rows, l, 0);
-    xor_16(rows + 16, l, 16);
-    return 32 * sizeof *rows;
+    rows_of_32(words, l, x, rows);
+    xor_16(x, l, 0);
+    xor_16_of_rows(rows, l, 16);
+    return 16 * sizeof *rows;
 }
 
 #endif

@@ -19,36 +19,54 @@ struct four {
     __m512i a, b, c, d;
 };
 
-#define TURN(x, words) _mm512_shuffle_epi32(x, (_MM_PERM_ENUM)(words))
-#define LEFT_1 0x39 /* word i comes from i + 1 */
-#define LEFT_2 0x4e
-#define LEFT_3 0x93
+/* ---- two rounds of one, two or three such states, with their rows in operands 0 to 3,
+ * 4 to 7, 8 to 11.  Assembler, because compilers mix the instructions of the states in
+ * an order that takes a tenth longer.  For the diagonals a, c and d turn, and b stays,
+ * which is needed first. */
 
-#define HALF_QUARTER(a, b, d, n)                              \
-    a = _mm512_add_epi32(a, b);                               \
-    d = _mm512_rol_epi32(_mm512_xor_si512(d, a), n)
+#define FEW_OP(op, from, to) op " %" #from ", %" #to ", %" #to "\n\t"
+#define FEW_BY(op, n, to) op " $" #n ", %" #to ", %" #to "\n\t"
+#define FEW_ADD_AB(a, b, c, d) FEW_OP("vpaddd", b, a)
+#define FEW_XOR_DA(a, b, c, d) FEW_OP("vpxord", a, d)
+#define FEW_D_16(a, b, c, d) FEW_BY("vprold", 16, d)
+#define FEW_D_8(a, b, c, d) FEW_BY("vprold", 8, d)
+#define FEW_ADD_CD(a, b, c, d) FEW_OP("vpaddd", d, c)
+#define FEW_XOR_BC(a, b, c, d) FEW_OP("vpxord", c, b)
+#define FEW_B_12(a, b, c, d) FEW_BY("vprold", 12, b)
+#define FEW_B_7(a, b, c, d) FEW_BY("vprold", 7, b)
+/* word i comes from i + 1: 0x39; from i + 2: 0x4e; from i + 3: 0x93 */
+#define FEW_A_OUT(a, b, c, d) FEW_BY("vpshufd", 0x93, a)
+#define FEW_C_OUT(a, b, c, d) FEW_BY("vpshufd", 0x39, c)
+#define FEW_A_BACK(a, b, c, d) FEW_BY("vpshufd", 0x39, a)
+#define FEW_C_BACK(a, b, c, d) FEW_BY("vpshufd", 0x93, c)
+#define FEW_D_TURN(a, b, c, d) FEW_BY("vpshufd", 0x4e, d)
 
-ISA static inline void columns(struct four *x)
+#define FEW_1(f) f(0, 1, 2, 3)
+#define FEW_2(f) FEW_1(f) f(4, 5, 6, 7)
+#define FEW_3(f) FEW_2(f) f(8, 9, 10, 11)
+#define FEW_ROUND(all, a_turn, c_turn)                                            \
+    all(FEW_ADD_AB) all(FEW_XOR_DA) all(FEW_D_16)                                 \
+    all(FEW_ADD_CD) all(FEW_XOR_BC) all(FEW_B_12)                                 \
+    all(FEW_ADD_AB) all(FEW_XOR_DA) all(FEW_D_8)                                  \
+    all(FEW_ADD_CD) all(FEW_XOR_BC) all(FEW_B_7)                                  \
+    all(a_turn) all(FEW_D_TURN) all(c_turn)
+#define FEW_DOUBLE_ROUND(all)                                                     \
+    FEW_ROUND(all, FEW_A_OUT, FEW_C_OUT) FEW_ROUND(all, FEW_A_BACK, FEW_C_BACK)
+#define FEW_ROWS(x) "+v"((x)->a), "+v"((x)->b), "+v"((x)->c), "+v"((x)->d)
+
+/* Two rounds of the first one, two or three; `states` is a constant. */
+ISA __attribute__((always_inline)) static inline void
+double_round(int states, struct four *x, struct four *y, struct four *z)
 {
-    HALF_QUARTER(x->a, x->b, x->d, 16);
-    HALF_QUARTER(x->c, x->d, x->b, 12);
-    HALF_QUARTER(x->a, x->b, x->d, 8);
-    HALF_QUARTER(x->c, x->d, x->b, 7);
+    if (states == 1)
+        __asm__(FEW_DOUBLE_ROUND(FEW_1) : FEW_ROWS(x));
+    else if (states == 2)
+        __asm__(FEW_DOUBLE_ROUND(FEW_2) : FEW_ROWS(x), FEW_ROWS(y));
+    else
+        __asm__(FEW_DOUBLE_ROUND(FEW_3) : FEW_ROWS(x), FEW_ROWS(y), FEW_ROWS(z));
 }
 
-ISA static inline void turn_diagonals_up(struct four *x)
-{
-    x->b = TURN(x->b, LEFT_1);
-    x->c = TURN(x->c, LEFT_2);
-    x->d = TURN(x->d, LEFT_3);
-}
-
-ISA static inline void turn_back(struct four *x)
-{
-    x->b = TURN(x->b, LEFT_3);
-    x->c = TURN(x->c, LEFT_2);
-    x->d = TURN(x->d, LEFT_1);
-}
+/* ---- lanes */
 
 /* Words 12 to 15 of the lanes from `first` on. */
 ISA static inline __m512i row_d(const struct lanes *l, size_t first)
@@ -85,19 +103,29 @@ ISA static inline void xor_lane(const struct lanes *l, size_t lane, __m512i stre
     _mm512_storeu_si512(dst, _mm512_xor_si512(stream, _mm512_loadu_si512(src)));
 }
 
-/* dst = src ^ keystream for the four lanes from `first` on; x is start + rounds */
-ISA static inline void xor_four(const struct four *x, const struct lanes *l,
-                                size_t first)
+/* From rows to blocks. */
+ISA static inline void blocks_of(const struct four *x, __m512i block[4])
 {
     const __m512i low_ab = _mm512_shuffle_i32x4(x->a, x->b, 0x44); /* a0 a1 b0 b1 */
     const __m512i high_ab = _mm512_shuffle_i32x4(x->a, x->b, 0xee);
     const __m512i low_cd = _mm512_shuffle_i32x4(x->c, x->d, 0x44);
     const __m512i high_cd = _mm512_shuffle_i32x4(x->c, x->d, 0xee);
 
-    xor_lane(l, first, _mm512_shuffle_i32x4(low_ab, low_cd, 0x88));
-    xor_lane(l, first + 1, _mm512_shuffle_i32x4(low_ab, low_cd, 0xdd));
-    xor_lane(l, first + 2, _mm512_shuffle_i32x4(high_ab, high_cd, 0x88));
-    xor_lane(l, first + 3, _mm512_shuffle_i32x4(high_ab, high_cd, 0xdd));
+    block[0] = _mm512_shuffle_i32x4(low_ab, low_cd, 0x88);
+    block[1] = _mm512_shuffle_i32x4(low_ab, low_cd, 0xdd);
+    block[2] = _mm512_shuffle_i32x4(high_ab, high_cd, 0x88);
+    block[3] = _mm512_shuffle_i32x4(high_ab, high_cd, 0xdd);
+}
+
+/* dst = src ^ keystream for the four lanes from `first` on; x is start + rounds */
+ISA static inline void xor_four(const struct four *x, const struct lanes *l,
+                                size_t first)
+{
+    __m512i block[4];
+
+    blocks_of(x, block);
+    for (size_t i = 0; i < 4; i++)
+        xor_lane(l, first + i, block[i]);
 }
 
 ISA static inline struct four sum_of(const struct four *x, const struct four *y)
@@ -107,45 +135,32 @@ ISA static inline struct four sum_of(const struct four *x, const struct four *y)
         _mm512_add_epi32(x->c, y->c), _mm512_add_epi32(x->d, y->d)};
 }
 
-ISA static inline void xor_first_4(const uint32_t words[12], const struct lanes *l)
+/* dst = src ^ keystream for the 4 * states lanes in front */
+ISA __attribute__((always_inline)) static inline void
+xor_rows(const uint32_t words[12], const struct lanes *l, int states)
 {
     const struct four start = start_of(words, l, 0);
-    struct four x = start;
+    struct four x = start, start2, y;
 
-    for (int i = 0; i < 10; i++) {
-        columns(&x);
-        turn_diagonals_up(&x);
-        columns(&x);
-        turn_back(&x);
-    }
+    if (states > 1)
+        y = start2 = start_of(words, l, 4);
+    for (int i = 0; i < 10; i++)
+        double_round(states, &x, &y, NULL);
     x = sum_of(&x, &start);
     xor_four(&x, l, 0);
-}
-
-ISA static inline void xor_first_8(const uint32_t words[12], const struct lanes *l)
-{
-    const struct four start = start_of(words, l, 0), start2 = start_of(words, l, 4);
-    struct four x = start, y = start2;
-
-    for (int i = 0; i < 10; i++) {
-        columns(&x), columns(&y);
-        turn_diagonals_up(&x), turn_diagonals_up(&y);
-        columns(&x), columns(&y);
-        turn_back(&x), turn_back(&y);
+    if (states > 1) {
+        y = sum_of(&y, &start2);
+        xor_four(&y, l, 4);
     }
-    x = sum_of(&x, &start);
-    y = sum_of(&y, &start2);
-    xor_four(&x, l, 0);
-    xor_four(&y, l, 4);
 }
 
 /* dst = src ^ keystream for at most FEW_LANES lanes that are used. */
 ISA static inline void chacha_xor_few(const uint32_t words[12], const struct lanes *l)
 {
     if (l->used > 4)
-        xor_first_8(words, l);
+        xor_rows(words, l, 2);
     else
-        xor_first_4(words, l);
+        xor_rows(words, l, 1);
 }
 
 #endif

@@ -14,14 +14,42 @@
 #include "lanes.h"
 #include "text.h"
 
+#define TAG DATA_TAG_LEN
 /* More than TEXTS - 1 packets without a tag and one packet per lane */
 #define RING 64
+
+ISA static inline size_t text_blocks(const struct aead_op *op)
+{
+    return ((size_t)op->len + BLOCK - 1) / BLOCK;
+}
+
+/* 1 when the tags are equal, else 0, in the same time. */
+static inline uint32_t tag_equal(const uint8_t a[TAG], const uint8_t b[TAG])
+{
+    const uint64_t difference =
+        (load64(a) ^ load64(b)) | (load64(a + 8) ^ load64(b + 8));
+    return (uint32_t)(~(difference | (0 - difference)) >> 63);
+}
+
+/* Sets ok. */
+static inline void check_tag(struct aead_op *op, const uint8_t tag[TAG])
+{
+    op->ok = tag_equal(tag, op->src + op->len);
+    secret_declassify(&op->ok, sizeof op->ok);
+}
+
+#ifdef HASHING_PASSES
+#include "hasher_avx512.h"
+#endif
 
 /* Everything secret of one call; wiped at its end. */
 struct work {
     uint32_t words[12] __attribute__((aligned(64))); /* constants and key */
     uint8_t nowhere[BLOCK] __attribute__((aligned(64)));
     struct lanes lanes;
+#ifdef HASHING_PASSES
+    struct hasher hasher;
+#endif
     size_t passes; /* how often the lanes were computed */
     uint8_t key[RING][BLOCK] __attribute__((aligned(64)));
     uint8_t ahead[LANES][BLOCK]; /* keystream of unverified packets */
@@ -50,6 +78,9 @@ ISA static void work_init(struct work *w, const uint8_t key[32])
     w->passes = 0;
     w->ahead_most = 0;
     w->turn_most = 0;
+#ifdef HASHING_PASSES
+    w->hasher.ops = NULL;
+#endif
 }
 
 ISA static inline void turn_used(struct work *w, size_t bytes)
@@ -73,10 +104,24 @@ ISA static void work_wipe(struct work *w, size_t n)
     wipe_blocks(w->lanes.copy, w->lanes.shorts_most * BLOCK);
     wipe_blocks(w->key, (n < RING ? n : RING) * BLOCK);
     wipe_blocks(w->ahead, w->ahead_most * BLOCK);
+#ifdef HASHING_PASSES
+    if (w->hasher.ops != NULL)
+        wipe_blocks(w->hasher.stream, sizeof w->hasher.stream);
+#endif
     burn_stack();
 }
 
 /* ---- blocks through the lanes */
+
+/* Returns how many bytes of the rows it used. */
+ISA static inline size_t xor_lanes(struct work *w)
+{
+#ifdef HASHING_PASSES
+    if (w->hasher.ops != NULL)
+        return chacha_xor_lanes_hashing(&w->hasher, w->words, &w->lanes, w->rows);
+#endif
+    return chacha_xor_lanes(w->words, &w->lanes, w->rows);
+}
 
 /* Computes the lanes, however many are used. */
 ISA __attribute__((noinline)) static void flush(struct work *w)
@@ -89,7 +134,7 @@ ISA __attribute__((noinline)) static void flush(struct work *w)
         l->src[i] = address(zeros);
         l->dst[i] = address(w->nowhere);
     }
-    turn_used(w, chacha_xor_lanes(w->words, l, w->rows));
+    turn_used(w, xor_lanes(w));
     lanes_release(l);
     w->passes++;
 }

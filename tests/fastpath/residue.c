@@ -189,7 +189,9 @@ int main(int argc, char **argv)
 {
     static const struct aead_kernel *const kernels[] = {AEAD_KERNELS};
     static const size_t counts[] = {1, 2, 8, 13, 40, COUNT_MAX};
-    static const uint32_t lengths[] = {0, 16, 64, 100, 400, 1420, UINT32_MAX};
+    static const uint32_t lengths[] = {
+        0, 16, 64, 100, 400, 600, 900, 1100, 1420, UINT32_MAX,
+    };
     static struct call c;
     uint8_t *stack = aligned_alloc(4096, STACK);
 

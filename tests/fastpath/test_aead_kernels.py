@@ -201,19 +201,22 @@ def ciphertext_for(
 
 
 ENDS = [
-    n + d for n in (5, 2**26, 2**44, 2**52, 2**78, 2**88, 2**104) for d in range(-5, 6)
+    n + d
+    for n in (5, 2**26, 2**44, 2**52, 2**64, 2**78, 2**88, 2**104, 2**128)
+    for d in range(-5, 6)
 ]
 
 
 SHORT = (2, 3, 4, 7, 8, 9, 15)
-ANY = (*SHORT, 16, 17, 25, 31, 32, 33, 41, 90)
+LONG = (33, 40, 41, 42, 43, 64, 88, 90, 91)  # hashed between rounds where it pays
+ANY = (*SHORT, 16, 17, *LONG)
 
 
 @pytest.mark.parametrize("fill", [0x00, 0xFF, None], ids=["zeros", "ones", "random"])
 @pytest.mark.parametrize(
     ("sizes", "together"),
-    [(ANY, 1000), (SHORT, 1000), (SHORT, 3), (ANY, 1)],
-    ids=["all", "short", "few", "alone"],
+    [(ANY, 1000), (SHORT, 1000), (SHORT, 3), (LONG, 1000), (LONG, 10), (ANY, 1)],
+    ids=["all", "short", "few", "long", "long-few", "alone"],
 )
 def test_accumulators_at_the_modulus(
     kernel_name: str, seed: int, fill: int | None, sizes: Sequence[int], together: int

@@ -125,7 +125,8 @@ def test_every_length_beside_a_forbidden_page(
     kernel: Kernel, areas: list[Guarded], seed: int, side: str, lanes: int
 ) -> None:
     rng = random.Random(seed)
-    for size in [*range(600), 1408, 1420, 1424]:
+    sizes = range(1540) if lanes == 1 else [*range(600), 1408, 1420, 1424]
+    for size in sizes:
         plain = [rng.randbytes(size) for _ in range(lanes)]
         packets = [expected(text, counter) for counter, text in enumerate(plain)]
         jobs = []
@@ -168,6 +169,39 @@ def test_forged_plaintext_never_appears(
                 assert left in (bytes(bad[:size]), bytes(size))
             else:
                 assert left == bytes(size)
+
+
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "copy"])
+def test_one_packet_alone_of_every_length(
+    kernel: Kernel, areas: list[Guarded], seed: int, in_place: bool
+) -> None:
+    """Good and forged. A kernel may have several ways for it, by its length."""
+    rng = random.Random(seed)
+    for size in range(1540):
+        plain, counter = rng.randbytes(size), rng.getrandbits(64)
+        packet = expected(plain, counter)
+        sealed_at = areas[0].end - size - TAG
+        plain_at = sealed_at if in_place else areas[1].end - size
+        put(plain_at, plain)
+        kernel.seal(KEY, [(plain_at, sealed_at, size, counter)])
+        assert get(sealed_at, size + TAG) == packet
+
+        bad = bytearray(packet)
+        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        for text in (bytes(bad), packet):
+            if not in_place:
+                put(plain_at, bytes([CANARY]) * size)
+            put(sealed_at, text)
+            good = kernel.open(KEY, [(sealed_at, plain_at, size, counter)])
+            assert good == [text == packet]
+            left = get(plain_at, size)
+            if text == packet:
+                assert left == plain
+            elif in_place:
+                assert left in (text[:size], bytes(size))
+            else:
+                assert left == bytes(size)
+            assert get(sealed_at + size, TAG) == text[size:]
 
 
 def test_nothing_secret_is_left_on_the_stack(parts: Parts, seed: int) -> None:

@@ -48,4 +48,4 @@ def test_no_secret_is_left(program: Path, kernel_name: str, seed: int) -> None:
 
 
 def test_a_call_that_forgets_is_noticed(program: Path, seed: int) -> None:
-    assert len(residue(program, "forget", seed)) == 2 * 6 * 7
+    assert len(residue(program, "forget", seed)) == 2 * 6 * 10
