@@ -32,13 +32,15 @@ BUILD = f"build/{VARIANT}"
 C_SOURCES: dict[str, list[str]] = {
     # those of another CPU compile to nothing
     "aead": [f"kernels/{k}.c" for k in ("scalar", "avx2", "avx512", "neon")],
-    "allowedips": ["aip.c", "aip_node.c"],
+    "allowedips": ["aip.c", "aip_item.c", "aip_node.c", "aip_walk.c"],
     "replay": [],
     "symmetric": ["b2s.c", "noise.c"],
     "x25519": ["kernels/x25519_ifma.c"],
     "pump": [
         "aip.c",
+        "aip_item.c",
         "aip_node.c",
+        "aip_walk.c",
         "b2s.c",
         "engine.c",
         "epoch.c",

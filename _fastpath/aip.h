@@ -11,13 +11,16 @@
  *
  *   internal  prefixes that end before the next position, as a binary heap: the one
  *             with the n bits b after this position has bit (1 << n | b)
- *   external  bit s: an entry for the next six bits s, which is either a leaf (the
- *             only prefix below) or the node where the prefixes below diverge
+ *   leaves    bit s: no more than two prefixes have the next six bits s, and the node
+ *             holds them as leaves, the longer one first
+ *   others    of `leaves`: there are two; else bit s: more than two have the next six
+ *             bits s, and there is a link to the node where they diverge
  *
- * followed by one entry per external bit and one value per internal bit.  An entry
- * carries the full key and length of what it leads to, so that skipped bits are
- * compared before the next node is touched.  The root stands at 0; every other node
- * has at least two entries or values.  So the shape depends only on the prefixes.
+ * These maps lie in the link that leads to the node, so that a look-up waits for one
+ * line of memory per level: whether there is a next link, and where, is known before
+ * the node is touched.  A node is its links, leaves and values, in this order, each
+ * in the order of the bits.  The root stands at 0; every other node has more than two
+ * prefixes below it, which part ways there.  So the shape depends only on the prefixes.
  */
 #ifndef TUNNEL_AIP_H
 #define TUNNEL_AIP_H
@@ -27,41 +30,50 @@
 #include <stdint.h>
 #include <string.h>
 
+#define AIP_HIDDEN __attribute__((visibility("hidden")))
+
+struct aip_maps {
+    uint64_t internal, leaves, others;
+};
+
+struct aip_link {
+    void *to; /* aip_node or aip_node6; without bits in the maps NULL */
+    struct aip_maps has;
+    uint32_t key; /* IPv4: the bits before `position` */
+    uint32_t position;
+};
+
+/* What a node begins with. */
 struct aip_node {
-    uint64_t internal;
-    uint64_t external;
     /* the writer's: the transaction that made it, and a link between dead nodes */
     uint64_t made;
     struct aip_node *next;
 };
 
 /* Keys are in host order with the first bit of the address as the highest. */
-struct aip_entry4 {
-    void *to; /* leaf: the value, else the node */
-    uint32_t key;
-    uint8_t length; /* leaf: of the prefix, else position of the node; 6 or more */
-    bool leaf;
+struct aip_node6 {
+    struct aip_node node;
+    uint64_t high, low; /* the bits before its position */
 };
 
-struct aip_entry6 {
-    void *to;
-    uint64_t high, low;
-    uint8_t length;
-    bool leaf;
+/* The bits of the prefix, a one, zeros: 33 bits, or 128 without the first one, which
+ * the leaf's place tells. */
+struct aip_leaf4 {
+    void *value;
+    uint64_t bits;
 };
 
-/* Where look-ups start: at the root or, if that leads to one node only, at this node;
- * all prefixes of the table then begin with the `position` bits of high and low. */
-struct aip_start {
-    const void *node;
+struct aip_leaf6 {
+    void *value;
     uint64_t high, low;
-    unsigned position;
 };
 
 /* An immutable version of the table; zeroed = empty.  Copying it is fine. */
 struct aip_root {
-    const void *v4, *v6;
-    struct aip_start start4, start6;
+    struct aip_link v4, v6;
+    /* where look-ups start: at the root or, if it has one link only, at its node */
+    struct aip_link start4, start6;
+    uint64_t high, mask; /* what all IPv6 prefixes begin with at start6 */
 };
 
 struct aip;
@@ -106,13 +118,34 @@ size_t aip_bytes(const struct aip *t);
 void aip_test_fail_after(long n);
 size_t aip_test_allocations(void); /* not yet freed: nodes and tables */
 
-/* ---- look-up: the value of the longest prefix that holds the address, or NULL */
+/* ---- look-up (aip_walk.c) */
 
-/* Per six bits: the heap bits of the six prefixes (of 0..5 bits) that hold them. */
-extern const uint64_t aip_ancestors[64] __attribute__((visibility("hidden")));
+/* What the CPU has; tests may take it away.  `fast`: what aip_fast4 and 6 need. */
+AIP_HIDDEN extern bool aip_has_popcnt, aip_has_fast;
+
+/* The value of the longest prefix that holds the address, or NULL.  With `specific`,
+ * prefixes of length 0 do not count. */
+AIP_HIDDEN void *aip_match4(const struct aip_root *r, const uint8_t addr[4],
+                            bool specific);
+AIP_HIDDEN void *aip_match6(const struct aip_root *r, const uint8_t addr[16],
+                            bool specific);
+AIP_HIDDEN void *aip_fast4(const struct aip_root *r, const uint8_t addr[4]);
+AIP_HIDDEN void *aip_fast6(const struct aip_root *r, const uint8_t addr[16]);
+
+static inline void *aip_lookup4(const struct aip_root *r, const uint8_t addr[4])
+{
+    return aip_has_fast ? aip_fast4(r, addr) : aip_match4(r, addr, false);
+}
+
+static inline void *aip_lookup6(const struct aip_root *r, const uint8_t addr[16])
+{
+    return aip_has_fast ? aip_fast6(r, addr) : aip_match6(r, addr, false);
+}
+
+/* ---- maps */
+
 /* Netmasks of 128 bits. */
-extern const uint64_t aip_mask[129][2] __attribute__((visibility("hidden")));
-extern bool aip_has_popcnt __attribute__((visibility("hidden")));
+AIP_HIDDEN extern const uint64_t aip_mask[129][2];
 
 /* The baseline of x86-64 lacks the instruction and gcc then calls a function. */
 static inline unsigned aip_popcount(uint64_t x)
@@ -127,122 +160,16 @@ static inline unsigned aip_popcount(uint64_t x)
     return (unsigned)__builtin_popcountll(x);
 }
 
-/* The six bits at a node's position (at 60: four, then two zeros). */
-static inline unsigned aip_slot6(uint64_t high, uint64_t low, unsigned position)
+/* Those slots that have links. */
+static inline uint64_t aip_nodes(struct aip_maps m)
 {
-    return (unsigned)((position < 64 ? high : low) << (position & 63) >> 58);
+    return m.others & ~m.leaves;
 }
 
-/* The value of the longest of the prefixes `matches` (heap bits) of `n`. */
-static inline void *aip_longest(const struct aip_node *n, uint64_t matches,
-                                size_t entry_size)
+/* How many leaves there are in these slots. */
+static inline unsigned aip_leaves(struct aip_maps m, uint64_t slots)
 {
-    const char *entries = (const char *)(n + 1);
-    void *const *values;
-
-    if (!n)
-        return NULL;
-    values = (void *const *)(entries + entry_size * aip_popcount(n->external));
-    matches = 1ULL << (63 - __builtin_clzll(matches));
-    return values[aip_popcount(n->internal & (matches - 1))];
-}
-
-/* The heap bit of the prefix of length 0, which is in the root node. */
-#define AIP_DEFAULT (1ULL << 1)
-
-/* With `specific`, prefixes of length 0 do not count. */
-static inline void *aip_match4(const struct aip_root *r, const uint8_t addr[4],
-                               bool specific)
-{
-    const struct aip_node *n = r->start4.node, *best = NULL;
-    uint64_t best_matches = 0;
-    unsigned position = r->start4.position;
-    uint32_t a;
-
-    memcpy(&a, addr, sizeof a);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    a = __builtin_bswap32(a);
-#endif
-    if ((((uint64_t)a << 32) ^ r->start4.high) & aip_mask[position][0])
-        return NULL;
-    while (n) {
-        const struct aip_entry4 *e = (const struct aip_entry4 *)(n + 1);
-        unsigned slot = (a << position) >> 26;
-        uint64_t matches = n->internal & aip_ancestors[slot];
-        uint64_t bit = 1ULL << slot;
-
-        if (specific && position == 0)
-            matches &= ~AIP_DEFAULT;
-        if (matches) {
-            best = n;
-            best_matches = matches;
-        }
-        if (!(n->external & bit))
-            break;
-        e += aip_popcount(n->external & (bit - 1));
-        if ((a ^ e->key) >> (32 - e->length))
-            break;
-        if (e->leaf)
-            return e->to;
-        position = e->length;
-        n = e->to;
-        __builtin_prefetch((const char *)n + 64);
-    }
-    return aip_longest(best, best_matches, sizeof(struct aip_entry4));
-}
-
-static inline void *aip_match6(const struct aip_root *r, const uint8_t addr[16],
-                               bool specific)
-{
-    const struct aip_node *n = r->start6.node, *best = NULL;
-    uint64_t best_matches = 0;
-    unsigned position = r->start6.position;
-    uint64_t high, low;
-
-    memcpy(&high, addr, sizeof high);
-    memcpy(&low, addr + 8, sizeof low);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    high = __builtin_bswap64(high);
-    low = __builtin_bswap64(low);
-#endif
-    if (((high ^ r->start6.high) & aip_mask[position][0]) |
-        ((low ^ r->start6.low) & aip_mask[position][1]))
-        return NULL;
-    while (n) {
-        const struct aip_entry6 *e = (const struct aip_entry6 *)(n + 1);
-        unsigned slot = aip_slot6(high, low, position);
-        uint64_t matches = n->internal & aip_ancestors[slot];
-        uint64_t bit = 1ULL << slot;
-
-        if (specific && position == 0)
-            matches &= ~AIP_DEFAULT;
-        if (matches) {
-            best = n;
-            best_matches = matches;
-        }
-        if (!(n->external & bit))
-            break;
-        e += aip_popcount(n->external & (bit - 1));
-        if (((high ^ e->high) & aip_mask[e->length][0]) |
-            ((low ^ e->low) & aip_mask[e->length][1]))
-            break;
-        if (e->leaf)
-            return e->to;
-        position = e->length;
-        n = e->to;
-        __builtin_prefetch((const char *)n + 64);
-    }
-    return aip_longest(best, best_matches, sizeof(struct aip_entry6));
-}
-
-static inline void *aip_lookup4(const struct aip_root *r, const uint8_t addr[4])
-{
-    return aip_match4(r, addr, false);
-}
-
-static inline void *aip_lookup6(const struct aip_root *r, const uint8_t addr[16])
-{
-    return aip_match6(r, addr, false);
+    return aip_popcount(m.leaves & slots) + aip_popcount(m.leaves & m.others & slots);
 }
 
 #endif

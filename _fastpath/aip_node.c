@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of the routing table's nodes; the constants of its look-up.
+ * Memory of the routing table's nodes, and making one out of another; netmasks, and
+ * what the CPU has.
  */
 #include "aip_node.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -16,19 +18,17 @@ const uint64_t aip_mask[129][2] = {
     NETMASK16(80), NETMASK16(96), NETMASK16(112), NETMASK(128),
 };
 
-#define UP(s, n) 1ULL << ((64 + (s)) >> (n))
-#define ONE(s) UP(s, 1) | UP(s, 2) | UP(s, 3) | UP(s, 4) | UP(s, 5) | UP(s, 6)
-#define FOUR(s) ONE(s), ONE((s) + 1), ONE((s) + 2), ONE((s) + 3)
-#define SIXTEEN(s) FOUR(s), FOUR((s) + 4), FOUR((s) + 8), FOUR((s) + 12)
-const uint64_t aip_ancestors[64] = {SIXTEEN(0), SIXTEEN(16), SIXTEEN(32), SIXTEEN(48)};
+bool aip_has_popcnt, aip_has_fast;
 
-bool aip_has_popcnt;
-
-__attribute__((constructor)) static void find_popcnt(void)
+__attribute__((constructor)) static void find_cpu(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     aip_has_popcnt = __builtin_cpu_supports("popcnt");
+    aip_has_fast = __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("bmi") &&
+                   aip_has_popcnt;
+#else
+    aip_has_fast = true;
 #endif
 }
 
@@ -64,22 +64,23 @@ void aip_release(void *p)
 
 /* ---- nodes */
 
-struct aip_node *aip_node_new(struct aip *t, int family, uint64_t internal,
-                              uint64_t external)
+static struct aip_node *node_new(struct aip *t, int family, struct aip_maps maps)
 {
-    size_t size = node_size(family, internal, external);
+    size_t size = node_parts(family, maps).end;
     struct aip_node *n = aip_allocate(size);
 
     if (n) {
-        *n = (struct aip_node){internal, external, t->transaction, NULL};
+        *n = (struct aip_node){t->transaction, NULL};
         t->working.bytes += size;
     }
     return n;
 }
 
-void aip_node_drop(struct aip *t, int family, struct aip_node *n)
+void aip_node_drop(struct aip *t, int family, const struct aip_link *l)
 {
-    t->working.bytes -= node_size(family, n->internal, n->external);
+    struct aip_node *n = l->to;
+
+    t->working.bytes -= node_parts(family, l->has).end;
     if (n->made == t->transaction) {
         aip_release(n);
     } else {
@@ -88,67 +89,111 @@ void aip_node_drop(struct aip *t, int family, struct aip_node *n)
     }
 }
 
-struct aip_node *aip_node_change(struct aip *t, int family, void **link,
-                                 uint64_t internal, uint64_t external)
+/* Copies an array of which everything from `head` to `tail` (in `from`) is replaced
+ * by as much as brings its length from `was` to `is`, and left unwritten. */
+static void copy_array(char *to, const char *from, size_t head, size_t tail, size_t was,
+                       size_t is)
 {
-    struct aip_node *old = *link, *n = aip_node_new(t, family, internal, external);
+    memcpy(to, from, head);
+    memcpy(to + is - (was - tail), from + tail, was - tail);
+}
 
+/* The same for what bit `bit` of a map stands for. */
+static void copy_mapped(char *to, const char *from, size_t size, uint64_t was,
+                        uint64_t is)
+{
+    uint64_t bit = was ^ is;
+    size_t head = bit_index(was, bit), skip = (was & bit) != 0;
+
+    if (!bit)
+        head = aip_popcount(was);
+    copy_array(to, from, head * size, (head + skip) * size, aip_popcount(was) * size,
+               aip_popcount(is) * size);
+}
+
+static void copy_leaves(char *to, const char *from, size_t size, struct aip_maps was,
+                        struct aip_maps is)
+{
+    uint64_t slot = (was.leaves ^ is.leaves) | (was.others ^ is.others);
+    size_t all = aip_leaves(was, ~0ULL), head = all, tail = all;
+
+    if (slot) {
+        head = aip_leaves(was, slot - 1);
+        tail = head + aip_leaves(was, slot);
+    }
+    copy_array(to, from, head * size, tail * size, all * size,
+               aip_leaves(is, ~0ULL) * size);
+}
+
+static bool same_maps(struct aip_maps a, struct aip_maps b)
+{
+    return a.internal == b.internal && a.leaves == b.leaves && a.others == b.others;
+}
+
+static void copy_parts(int family, char *to, struct aip_maps is, const char *from,
+                       struct aip_maps was)
+{
+    struct aip_parts t = node_parts(family, is), f = node_parts(family, was);
+
+    memcpy(to + sizeof(struct aip_node), from + sizeof(struct aip_node),
+           f.links - sizeof(struct aip_node));
+    copy_mapped(to + t.links, from + f.links, sizeof(struct aip_link), aip_nodes(was),
+                aip_nodes(is));
+    copy_leaves(to + t.leaves, from + f.leaves, leaf_size(family), was, is);
+    copy_mapped(to + t.values, from + f.values, sizeof(void *), was.internal,
+                is.internal);
+}
+
+int aip_node_own(struct aip *t, int family, struct aip_link *l, struct aip_maps maps)
+{
+    bool same = same_maps(l->has, maps);
+    struct aip_node *old = l->to, *n;
+
+    if (same && old->made == t->transaction)
+        return 0;
+    n = node_new(t, family, maps);
     if (!n)
-        return NULL;
-    copy_array(node_entry(family, n, 0), node_entry(family, old, 0),
-               entry_size(family), old->external, external);
-    copy_array((char *)node_values(family, n), (char *)node_values(family, old),
-               sizeof(void *), old->internal, internal);
-    *link = n;
-    aip_node_drop(t, family, old);
-    return n;
+        return -ENOMEM;
+    if (same)
+        memcpy(n + 1, old + 1, node_parts(family, maps).end - sizeof *n);
+    else
+        copy_parts(family, (char *)n, maps, (const char *)old, l->has);
+    aip_node_drop(t, family, l);
+    l->to = n;
+    l->has = maps;
+    return 0;
 }
 
-struct aip_node *aip_node_own(struct aip *t, int family, void **link)
+int aip_node_of(struct aip *t, int family, struct aip_link *out, unsigned position,
+                struct aip_item *items, unsigned count)
 {
-    struct aip_node *n = *link;
+    struct aip_key key = key_mask(items[0].key, position);
+    struct aip_maps maps = {0, 0, 0};
+    struct aip_node6 *n;
 
-    if (n->made == t->transaction)
-        return n;
-    return aip_node_change(t, family, link, n->internal, n->external);
-}
-
-struct aip_node *aip_node_of(struct aip *t, int family, unsigned position,
-                             const struct aip_item *a, const struct aip_item *b)
-{
-    const struct aip_item *items[2] = {a, b};
-    uint64_t bitmap[2] = {0, 0};
-    struct aip_node *n;
-
-    for (int i = 0; i < 2 && items[i]; i++)
-        bitmap[item_is_internal(items[i], position)] |= item_bit(items[i], position);
-    n = aip_node_new(t, family, bitmap[1], bitmap[0]);
-    for (int i = 0; n && i < 2 && items[i]; i++)
-        node_put(family, n, position, items[i]);
-    return n;
-}
-
-void aip_tree_free(int family, struct aip_node *root, uint64_t made)
-{
-    struct aip_node *todo = NULL;
-
-    if (root && root->made >= made) {
-        root->next = NULL;
-        todo = root;
+    for (unsigned i = 0; i < count; i++)
+        maps = maps_add(maps, &items[i], position);
+    n = (struct aip_node6 *)node_new(t, family, maps);
+    if (!n)
+        return -ENOMEM;
+    if (family == 6) {
+        n->high = key.high;
+        n->low = key.low;
     }
-    while (todo) {
-        struct aip_node *n = todo;
-
-        todo = n->next;
-        for (size_t i = 0; i < aip_popcount(n->external); i++) {
-            struct aip_item e = entry_get(family, node_entry(family, n, i));
-            struct aip_node *below = e.to;
-            if (!e.leaf && below->made >= made) {
-                below->next = todo;
-                todo = below;
-            }
-        }
-        aip_release(n);
-    }
+    *out = (struct aip_link){n, maps, (uint32_t)(key.high >> 32), position};
+    aip_items_put(family, out, items, count);
+    return 0;
 }
 
+void aip_tree_free(int family, const struct aip_link *root, uint64_t made)
+{
+    const struct aip_link *links;
+    struct aip_node *n = root->to;
+
+    if (!n || n->made < made)
+        return;
+    links = node_link(family, root, 1);
+    for (size_t i = 0; i < aip_popcount(aip_nodes(root->has)); i++)
+        aip_tree_free(family, &links[i], made);
+    aip_release(n);
+}

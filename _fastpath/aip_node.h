@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The routing table as its writer sees it: keys, entries, and making one node out of
+ * The routing table as its writer sees it: keys, items, and making one node out of
  * another.  Private to aip.c and aip_node.c; the layout is drawn in aip.h.
  */
 #ifndef TUNNEL_AIP_NODE_H
@@ -9,7 +9,7 @@
 #include "aip.h"
 
 struct aip_version {
-    void *root[2]; /* nodes: IPv4, IPv6 */
+    struct aip_link root[2]; /* IPv4, IPv6 */
     size_t count, bytes;
 };
 
@@ -28,9 +28,10 @@ struct aip_key {
 /* Something that a node leads to: a prefix with its value, or a node below. */
 struct aip_item {
     struct aip_key key;
-    unsigned length;
+    unsigned length; /* of the prefix, or the position of the node */
     bool leaf;
     void *to;
+    struct aip_maps has; /* of the node */
 };
 
 static inline struct aip_key key_mask(struct aip_key k, unsigned length)
@@ -57,6 +58,12 @@ static inline unsigned key_common(struct aip_key a, struct aip_key b)
     return a.low == b.low ? 128 : 64 + (unsigned)__builtin_clzll(a.low ^ b.low);
 }
 
+/* The six bits at a node's position (at 60: four, then two zeros). */
+static inline unsigned key_slot(struct aip_key k, unsigned position)
+{
+    return (unsigned)((position < 64 ? k.high : k.low) << (position & 63) >> 58);
+}
+
 /* The last position of a node at or before `length`. */
 static inline unsigned position_before(unsigned length)
 {
@@ -68,7 +75,7 @@ static inline unsigned position_after(unsigned position)
     return position == 60 ? 64 : position + 6;
 }
 
-/* The bit of a prefix in `internal`, or of an entry in `external`. */
+/* The bit of a prefix in `internal`, or of a slot in the other maps. */
 static inline bool item_is_internal(const struct aip_item *it, unsigned position)
 {
     return it->leaf && it->length < position_after(position);
@@ -76,139 +83,124 @@ static inline bool item_is_internal(const struct aip_item *it, unsigned position
 
 static inline uint64_t item_bit(const struct aip_item *it, unsigned position)
 {
-    unsigned slot = aip_slot6(it->key.high, it->key.low, position);
+    unsigned slot = key_slot(it->key, position);
 
     if (item_is_internal(it, position))
         return 1ULL << ((64 | slot) >> (position + 6 - it->length));
     return 1ULL << slot;
 }
 
-/* ---- what follows the node */
-
-static inline size_t entry_size(int family)
-{
-    return family == 4 ? sizeof(struct aip_entry4) : sizeof(struct aip_entry6);
-}
-
-static inline void *node_entry(int family, const struct aip_node *n, size_t index)
-{
-    return (char *)(n + 1) + index * entry_size(family);
-}
-
-static inline void **node_values(int family, const struct aip_node *n)
-{
-    return node_entry(family, n, aip_popcount(n->external));
-}
-
-static inline size_t node_items(const struct aip_node *n)
-{
-    return aip_popcount(n->internal) + aip_popcount(n->external);
-}
-
-static inline size_t node_size(int family, uint64_t internal, uint64_t external)
-{
-    return sizeof(struct aip_node) + aip_popcount(external) * entry_size(family) +
-           aip_popcount(internal) * sizeof(void *);
-}
-
-/* Where bit `bit` of a bitmap has its entry or value. */
-static inline size_t bit_index(uint64_t bitmap, uint64_t bit)
-{
-    return aip_popcount(bitmap & (bit - 1));
-}
-
-static inline struct aip_item entry_get(int family, const void *entry)
-{
-    if (family == 4) {
-        const struct aip_entry4 *e = entry;
-        return (struct aip_item){
-            {(uint64_t)e->key << 32, 0}, e->length, e->leaf, e->to};
-    }
-    const struct aip_entry6 *e = entry;
-    return (struct aip_item){{e->high, e->low}, e->length, e->leaf, e->to};
-}
-
-static inline void entry_put(int family, void *entry, const struct aip_item *it)
-{
-    if (family == 4)
-        *(struct aip_entry4 *)entry = (struct aip_entry4){
-            it->to, (uint32_t)(it->key.high >> 32), (uint8_t)it->length, it->leaf};
-    else
-        *(struct aip_entry6 *)entry = (struct aip_entry6){
-            it->to, it->key.high, it->key.low, (uint8_t)it->length, it->leaf};
-}
-
-/* Writes an item whose bit is set already. */
-static inline void node_put(int family, struct aip_node *n, unsigned position,
-                            const struct aip_item *it)
+/* The maps of a node at `position` that gets one more item, whose slot has no link and
+ * no more than one leaf. */
+static inline struct aip_maps maps_add(struct aip_maps m, const struct aip_item *it,
+                                       unsigned position)
 {
     uint64_t bit = item_bit(it, position);
 
     if (item_is_internal(it, position))
-        node_values(family, n)[bit_index(n->internal, bit)] = it->to;
+        m.internal |= bit;
+    else if (!it->leaf || m.leaves & bit)
+        m.others |= bit;
     else
-        entry_put(family, node_entry(family, n, bit_index(n->external, bit)), it);
+        m.leaves |= bit;
+    return m;
 }
 
-/* The only item of a node whose key starts with the first bits of `key`. */
-static inline struct aip_item node_only_item(int family, const struct aip_node *n,
-                                             uint64_t internal, uint64_t external,
-                                             struct aip_key key, unsigned position)
+static inline struct aip_maps maps_clear(struct aip_maps m, uint64_t slot)
 {
-    struct aip_item it = {key_mask(key, position), position, true, NULL};
-    unsigned __int128 bits;
-    unsigned heap;
-
-    if (external)
-        return entry_get(family,
-                         node_entry(family, n, bit_index(n->external, external)));
-    heap = (unsigned)__builtin_ctzll(internal);
-    it.length += 31 - (unsigned)__builtin_clz(heap);
-    it.to = node_values(family, n)[bit_index(n->internal, internal)];
-    if (it.length > position) {
-        heap ^= 1u << (it.length - position);
-        bits = (unsigned __int128)heap << (128 - it.length);
-        it.key.high |= (uint64_t)(bits >> 64);
-        it.key.low |= (uint64_t)bits;
-    }
-    return it;
+    return (struct aip_maps){m.internal, m.leaves & ~slot, m.others & ~slot};
 }
 
-/* Copies an array whose bitmap changes from `was` to `is` in at most one bit; the
- * place of an added bit is left unwritten. */
-static inline void copy_array(char *to, const char *from, size_t size, uint64_t was,
-                              uint64_t is)
+/* Prefixes that the node itself holds. */
+static inline size_t maps_prefixes(struct aip_maps m)
 {
-    uint64_t bit = was ^ is;
-    size_t head = bit ? bit_index(was, bit) : aip_popcount(was);
-    size_t skip = (was & bit) != 0, gap = (is & bit) != 0;
-
-    memcpy(to, from, head * size);
-    memcpy(to + (head + gap) * size, from + (head + skip) * size,
-           (aip_popcount(was) - head - skip) * size);
+    return aip_popcount(m.internal) + aip_leaves(m, ~0ULL);
 }
 
-/* ---- making nodes (aip_node.c); a link is the place that points to a node */
+/* ---- where the parts of a node are */
+
+static inline size_t head_size(int family)
+{
+    return family == 4 ? sizeof(struct aip_node) : sizeof(struct aip_node6);
+}
+
+static inline size_t leaf_size(int family)
+{
+    return family == 4 ? sizeof(struct aip_leaf4) : sizeof(struct aip_leaf6);
+}
+
+/* Offsets of the links, leaves and values, and of what would come after them. */
+struct aip_parts {
+    size_t links, leaves, values, end;
+};
+
+static inline struct aip_parts node_parts(int family, struct aip_maps m)
+{
+    struct aip_parts p = {.links = head_size(family)};
+
+    p.leaves = p.links + aip_popcount(aip_nodes(m)) * sizeof(struct aip_link);
+    p.values = p.leaves + aip_leaves(m, ~0ULL) * leaf_size(family);
+    p.end = p.values + aip_popcount(m.internal) * sizeof(void *);
+    return p;
+}
+
+/* Where bit `bit` of a map has its link or value. */
+static inline size_t bit_index(uint64_t map, uint64_t bit)
+{
+    return aip_popcount(map & (bit - 1));
+}
+
+static inline struct aip_link *node_link(int family, const struct aip_link *l,
+                                         uint64_t bit)
+{
+    return (struct aip_link *)((char *)l->to + head_size(family)) +
+           bit_index(aip_nodes(l->has), bit);
+}
+
+/* The first leaf of a slot. */
+static inline void *node_leaf(int family, const struct aip_link *l, uint64_t bit)
+{
+    return (char *)l->to + node_parts(family, l->has).leaves +
+           aip_leaves(l->has, bit - 1) * leaf_size(family);
+}
+
+static inline void **node_value(int family, const struct aip_link *l, uint64_t bit)
+{
+    return (void **)((char *)l->to + node_parts(family, l->has).values) +
+           bit_index(l->has.internal, bit);
+}
+
+/* ---- what a node holds (aip_item.c) */
+
+/* What a link leads to. */
+struct aip_item aip_item_of(int family, const struct aip_link *l);
+/* What is in a slot: returns 0, 1 or 2. */
+unsigned aip_slot_items(int family, const struct aip_link *l, uint64_t slot,
+                        struct aip_item out[2]);
+/* The prefixes of a node that has no more than three. */
+unsigned aip_node_prefixes(int family, const struct aip_link *l,
+                           struct aip_item out[3]);
+/* Writes all items of some slots, whose bits are set already; they may be sorted
+ * anew. */
+void aip_items_put(int family, const struct aip_link *l, struct aip_item *items,
+                   unsigned count);
+
+/* ---- making nodes (aip_node.c) */
 
 void *aip_allocate(size_t size);
 void aip_release(void *p);
 
-/* Entries and values are left unwritten.  NULL without memory. */
-struct aip_node *aip_node_new(struct aip *t, int family, uint64_t internal,
-                              uint64_t external);
-/* Of one or two items.  NULL without memory. */
-struct aip_node *aip_node_of(struct aip *t, int family, unsigned position,
-                             const struct aip_item *a, const struct aip_item *b);
-/* Replaces *link by a copy whose bitmaps may differ in one bit.  NULL without
- * memory: nothing changed. */
-struct aip_node *aip_node_change(struct aip *t, int family, void **link,
-                                 uint64_t internal, uint64_t external);
-/* *link as a node that may be changed in place.  NULL without memory. */
-struct aip_node *aip_node_own(struct aip *t, int family, void **link);
+/* A node of these items.  -ENOMEM or 0. */
+int aip_node_of(struct aip *t, int family, struct aip_link *out, unsigned position,
+                struct aip_item *items, unsigned count);
+/* Makes the link's node one that may be changed in place and has these maps, which
+ * differ in one slot or one value at most; what differs is left unwritten.  -ENOMEM:
+ * nothing changed. */
+int aip_node_own(struct aip *t, int family, struct aip_link *l, struct aip_maps maps);
 /* For a node that was taken out of the working tree. */
-void aip_node_drop(struct aip *t, int family, struct aip_node *n);
+void aip_node_drop(struct aip *t, int family, const struct aip_link *l);
 /* Frees the nodes of a tree that are at least as young as transaction `made`; an
  * older node has only older ones below it. */
-void aip_tree_free(int family, struct aip_node *root, uint64_t made);
+void aip_tree_free(int family, const struct aip_link *root, uint64_t made);
 
 #endif

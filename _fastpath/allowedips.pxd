@@ -12,8 +12,7 @@ cdef extern from "aip.h" nogil:
         pass
 
     struct aip_root:
-        const void *v4
-        const void *v6
+        pass
 
     aip *aip_new()
     void aip_free(aip *table)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A linear twin of the routing table, random changes to both, and the shape that
- * aip.h promises.  For aip_driver.c only.
+ * A linear twin of the routing table, and random changes to both.  For aip_driver.c
+ * only.
  */
 #ifndef TUNNEL_TEST_AIP_TWIN_H
 #define TUNNEL_TEST_AIP_TWIN_H
@@ -106,73 +106,6 @@ static struct prefix random_prefix(struct twin *t)
     random_address(t, p.family, p.addr);
     p.cidr = rnd(6) ? rnd(bits + 1) : rnd(2) ? bits : rnd(3) * (bits / 2);
     return p;
-}
-
-/* ---- the shape that aip.h promises */
-
-static size_t check_node(int family, const struct aip_node *n, unsigned position,
-                         uint64_t high, uint64_t low, size_t *bytes)
-{
-    size_t values = aip_popcount(n->internal), entries = aip_popcount(n->external);
-    size_t size = family == 4 ? sizeof(struct aip_entry4) : sizeof(struct aip_entry6);
-    size_t found = values;
-    unsigned next = position == 60 ? 64 : position + 6;
-
-    CHECK(position < 64 ? position % 6 == 0 : (position - 64) % 6 == 0);
-    CHECK(values + entries >= (position ? 2 : 1));
-    CHECK(!(n->internal & 1));
-    *bytes += sizeof *n + entries * size + values * sizeof(void *);
-    for (size_t i = 0; i < entries; i++) {
-        const struct aip_entry4 *e4 = (const struct aip_entry4 *)(n + 1) + i;
-        const struct aip_entry6 *e6 = (const struct aip_entry6 *)(n + 1) + i;
-        uint64_t h = family == 4 ? (uint64_t)e4->key << 32 : e6->high;
-        uint64_t l = family == 4 ? 0 : e6->low, slot;
-        unsigned length = family == 4 ? e4->length : e6->length;
-        bool leaf = family == 4 ? e4->leaf : e6->leaf;
-        void *to = family == 4 ? e4->to : e6->to;
-
-        CHECK(to && length >= next && length <= (family == 4 ? 32 : 128));
-        CHECK(!((h ^ high) & aip_mask[position][0]));
-        CHECK(!((l ^ low) & aip_mask[position][1]));
-        CHECK(h == (h & aip_mask[length][0]) && l == (l & aip_mask[length][1]));
-        slot = 1ULL << aip_slot6(h, l, position);
-        CHECK(n->external & slot && aip_popcount(n->external & (slot - 1)) == i);
-        found += leaf ? 1 : check_node(family, to, length, h, l, bytes);
-    }
-    return found;
-}
-
-/* Look-ups start at the root, or at the one node that it leads to. */
-static void check_start(int family, const struct aip_node *root,
-                        const struct aip_start *start)
-{
-    const struct aip_entry4 *e4 = (const struct aip_entry4 *)(root + 1);
-    const struct aip_entry6 *e6 = (const struct aip_entry6 *)(root + 1);
-
-    if (!root || root->internal || aip_popcount(root->external) > 1 ||
-        (family == 4 ? e4->leaf : e6->leaf)) {
-        CHECK(start->node == root && !start->position && !start->high && !start->low);
-        return;
-    }
-    CHECK(start->node == (family == 4 ? e4->to : e6->to));
-    CHECK(start->position == (family == 4 ? e4->length : e6->length));
-    CHECK(start->high == (family == 4 ? (uint64_t)e4->key << 32 : e6->high));
-    CHECK(start->low == (family == 4 ? 0 : e6->low));
-}
-
-static void check_shape(const struct aip *t, const struct aip_root *r)
-{
-    size_t bytes = 0, count = 0;
-
-    check_start(4, r->v4, &r->start4);
-    check_start(6, r->v6, &r->start6);
-
-    if (r->v4)
-        count += check_node(4, r->v4, 0, 0, 0, &bytes);
-    if (r->v6)
-        count += check_node(6, r->v6, 0, 0, 0, &bytes);
-    CHECK(count == aip_count(t));
-    CHECK(bytes == aip_bytes(t));
 }
 
 static void *lookup(const struct aip_root *r, int family, const uint8_t *addr)

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 CROSS = "aarch64-linux-gnu-gcc"
 NEON, SCALAR = (FASTPATH / "kernels" / f"{name}.c" for name in KERNELS)
 OTHERS = [FASTPATH / f"{name}.c" for name in ("b2s", "gro", "gso", "vnet")]
-AIP = [FASTPATH / f"{name}.c" for name in ("aip", "aip_node")]
+AIP = [FASTPATH / f"{name}.c" for name in ("aip", "aip_item", "aip_node", "aip_walk")]
 
 Run = Callable[..., str]
 

@@ -12,7 +12,7 @@ import pytest
 from .parts import FASTPATH, compile_c
 
 SOURCES = [Path(__file__).with_name("aip_driver.c")]
-SOURCES += [FASTPATH / "aip.c", FASTPATH / "aip_node.c"]
+SOURCES += [FASTPATH / f"aip{part}.c" for part in ("", "_item", "_node", "_walk")]
 BUILDS = {
     "address": "-fsanitize=address,undefined",
     "thread": "-fsanitize=thread",

@@ -43,6 +43,28 @@ def test_tables_whose_prefixes_all_begin_alike(seed: int) -> None:
                 assert table.lookup(wanted) == twin.lookup(wanted)
 
 
+def test_every_bit_of_an_address_counts(seed: int) -> None:
+    """Also those that no node on the way compares, and the first one of all."""
+    rng = random.Random(seed)
+    for shared, lengths in (("2001:db8::/64", (128, 127, 90)), ("10.7.0.0/16", (32,))):
+        address, cidr = prefix(shared)
+        bits = len(address) * 8
+        table, twin = AllowedIPs(), LinearTable()
+        hosts = [
+            int.from_bytes(address, "big") ^ rng.getrandbits(bits - cidr)
+            for _ in range(40)
+        ]
+        with table.transaction():
+            for value, host in enumerate(hosts, start=1):
+                where = host.to_bytes(bits // 8, "big"), rng.choice(lengths)
+                table.insert(*where, value)
+                twin.insert(*where, value)
+        for host in hosts[:10]:
+            for bit in range(bits):
+                wanted = (host ^ 1 << bit).to_bytes(bits // 8, "big")
+                assert table.lookup(wanted) == twin.lookup(wanted), bit
+
+
 # ---- the memo
 
 
