@@ -187,6 +187,8 @@ cdef extern from "worker.h" nogil:
         engine *engine
         unsigned reader
         uint64_t now
+        uint32_t look
+        uint64_t carried
         snapshot *snapshot
         counters counters
     uint64_t clock_boottime()
@@ -199,9 +201,12 @@ cdef extern from "worker.h" nogil:
     void engine_finish(engine *e)
     int worker_init(worker *w, engine *e, unsigned lane, unsigned reader)
     void worker_finish(worker *w)
+    void worker_slices(worker *w)
     void worker_begin(worker *w)
     void worker_sleep(worker *w)
     enum: BUSY_ROUNDS
+    enum: LITTLE
+    enum: LOOK_ALL
     bint worker_sends(const worker *w)
     void hand_over(worker *w)
     void hand_back(worker *w)

@@ -170,6 +170,11 @@ struct path_stack {
     _Atomic(struct path *) top;
 };
 
+static inline bool stack_empty(const struct path_stack *s)
+{
+    return !atomic_load(&s->top);
+}
+
 /* Returns true when the stack was empty: the taker may need a wake-up. */
 bool events_push(struct path_stack *s, struct path *p, uint32_t bits);
 bool commands_push(struct path_stack *s, struct path *p, uint32_t bits);

@@ -37,23 +37,27 @@ cdef void add_counters(dict total, list reasons, counters *c, bint helper):
 cdef void _work(worker *w) noexcept nogil:
     """Both directions; the outbound one only while the helper does not have it."""
     cdef engine *e = w.engine
-    cdef size_t came, went, ran
+    cdef size_t came, went
     cdef int busy = 0
     while not e.stopping:
         worker_begin(w)
-        went = ran = 0
+        went = 0
         came = inbound_handed(w) if e.lanes > 1 else 0
         came += inbound(w, 0)
         came += inbound(w, 1)
         if worker_sends(w):
-            ran = run_commands(w)
+            run_commands(w)
             went = outbound(w)
-            busy = busy + 1 if came and went else 0
-            if busy == BUSY_ROUNDS:
-                busy = 0
-                hand_over(w)
-        if came + went + ran == 0:
-            worker_sleep(w)  # offline for the epoch
+        worker_slices(w)
+        if w.carried <= LITTLE:
+            busy = 0
+            worker_sleep(w)
+            continue
+        w.look = LOOK_ALL
+        busy = busy + 1 if came and went else 0
+        if busy == BUSY_ROUNDS:
+            busy = 0
+            hand_over(w)
     epoch_leave(&e.epoch, w.reader)
 
 

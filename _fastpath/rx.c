@@ -107,11 +107,13 @@ size_t inbound(struct worker *w, int family)
     int fd = w->receive_fd[family], n;
     size_t datagrams = 0;
 
-    n = fd < 0 ? 0 : receive(w, fd);
+    n = fd < 0 || !(w->look & LOOK_SOCKET(family)) ? 0 : receive(w, fd);
     if (n == 0)
         return 0;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        w->carried += w->in.message[i].msg_len;
         datagrams += take_message(w, (uint32_t)i);
+    }
     deliver_all(w);
     count_add(&w->counters.udp_received, datagrams);
     count_add(&w->counters.udp_receives, (uint64_t)n);
@@ -134,6 +136,7 @@ size_t inbound_handed(struct worker *w)
                 .slot = record + sizeof *s, .length = length - (uint32_t)sizeof *s,
                 .tos = s->tos, .from = &s->from};
             take_data(w, &d);
+            w->carried += length;
         }
         if (n) {
             deliver_all(w); /* packets are merged where they lie */

@@ -187,9 +187,11 @@ static size_t take_handed(struct worker *w)
         uint32_t length, n = 0;
         uint8_t *record;
 
-        for (; n < BATCH_MAX && (record = ring_take(r, &length)); n++)
+        for (; n < BATCH_MAX && (record = ring_take(r, &length)); n++) {
             take(w, record + SLOT_VNET_OFFSET, record + SLOT_PACKET_OFFSET,
                  length - SLOT_PACKET_OFFSET);
+            w->carried += length;
+        }
         if (n)
             ring_release(r);
         taken += n;
@@ -214,6 +216,7 @@ static size_t take_read(struct worker *w)
             packet = w->out.large;
         }
         take(w, slot + SLOT_VNET_OFFSET, packet, (uint32_t)length);
+        w->carried += (uint64_t)length;
     }
     count_add(&w->counters.tun_read, reads);
     return reads;
@@ -227,7 +230,7 @@ size_t outbound(struct worker *w)
         return 0;
     if (w->engine->lanes > 1)
         moved = take_handed(w);
-    if (w->lane->reads)
+    if (w->lane->reads && w->look & LOOK_TUN)
         moved += take_read(w);
     out_flush(w);
     return moved;

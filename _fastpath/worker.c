@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int worker_init(struct worker *w, struct engine *e, unsigned lane, unsigned reader)
@@ -17,6 +18,7 @@ int worker_init(struct worker *w, struct engine *e, unsigned lane, unsigned read
     w->lane = &e->lane[lane];
     w->number = lane;
     w->reader = reader;
+    w->look = LOOK_ALL;
     w->out.arena = reserve(ARENA_BYTES);
     w->out.large = reserve(LARGE_BYTES);
     w->in.buffers = reserve((size_t)IN_MESSAGES * IN_BYTES);
@@ -37,6 +39,41 @@ void worker_finish(struct worker *w)
     give_back(&w->in.buffers, (size_t)IN_MESSAGES * IN_BYTES);
 }
 
+/* As in linux/sched/types.h, its first version; glibc before 2.41 has none. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period; /* ns */
+};
+
+/* 0: as the system has them. */
+static void ask_for_slices(uint64_t ns)
+{
+    struct scheduling s = {.size = sizeof s};
+
+    if (syscall(SYS_sched_getattr, 0, &s, sizeof s, 0) || s.policy != 0)
+        return; /* somebody chose another policy than SCHED_OTHER */
+    s.size = sizeof s;
+    s.runtime = ns;
+    (void)syscall(SYS_sched_setattr, 0, &s, 0);
+}
+
+void worker_slices(struct worker *w)
+{
+    bool bulk = w->carried > LITTLE;
+
+    if (bulk)
+        w->bulk_at = w->now;
+    else
+        bulk = w->now - w->bulk_at < CALM_NS;
+    if (bulk != w->short_slices)
+        return;
+    w->short_slices = !bulk;
+    ask_for_slices(bulk ? 0 : SHORT_SLICE_NS);
+}
+
 void worker_begin(struct worker *w)
 {
     struct snapshot *s;
@@ -45,6 +82,7 @@ void worker_begin(struct worker *w)
     w->snapshot = s = atomic_load(&w->engine->snapshot);
     aip_memo_forget(&w->source_memo);
     w->now = clock_boottime();
+    w->carried = 0;
     for (int family = 0; family < 2; family++) {
         int own = s->fd[w->number][family];
         w->receive_fd[family] = own;
@@ -104,12 +142,17 @@ void worker_sleep(struct worker *w)
         {.fd = w->receive_fd[1], .events = POLLIN},
     };
 
+    w->look = LOOK_ALL;
+    if (worker_sends(w) && !stack_empty(&w->lane->commands))
+        return;
     if (!fall_asleep(w, LANE_WORKER))
         return;
     poll(p, 4, -1);
     wake_up(w, LANE_WORKER);
     if (p[0].revents & POLLIN)
         clear(w->lane->wake_fd);
+    w->look = (p[1].revents ? LOOK_TUN : 0) | (p[2].revents ? LOOK_SOCKET(0) : 0) |
+              (p[3].revents ? LOOK_SOCKET(1) : 0);
 }
 
 bool helper_wait(struct worker *w)

@@ -96,6 +96,11 @@ struct inbox {
     struct gro gro;
 };
 
+/* Descriptors to look at: after a sleep those that poll() named, else all of them. */
+#define LOOK_SOCKET(family) (1u << (family)) /* 0: IPv4, 1: IPv6 */
+#define LOOK_TUN 4u
+#define LOOK_ALL 7u
+
 struct worker {
     struct engine *engine;
     struct lane *lane;
@@ -108,6 +113,10 @@ struct worker {
     struct counters counters;
     struct outbox out;
     struct inbox in;
+    uint32_t look;    /* bits of LOOK_: what this round looks at */
+    uint64_t carried; /* bytes, in this round */
+    uint64_t bulk_at; /* when last a round carried more than LITTLE */
+    bool short_slices;
     bool tun_full; /* nobody reads (in-memory TUN): no more waiting for room */
     /* at most 100 ICMP errors a second */
     uint64_t icmp_refill;
@@ -127,8 +136,25 @@ int worker_init(struct worker *w, struct engine *e, unsigned lane, unsigned read
 void worker_finish(struct worker *w);
 /* At each batch boundary: takes what is published. */
 void worker_begin(struct worker *w);
-/* Sleeps until a descriptor has something; offline for the epoch meanwhile. */
+/* Sleeps until a descriptor has something, offline for the epoch meanwhile; the next
+ * round looks at what has.  Does not sleep while commands or other lanes' packets wait.
+ */
 void worker_sleep(struct worker *w);
+
+/* After a round with more bytes than this there is likely more: the next one looks
+ * everywhere without asking poll().  After less, about one packet, asking is cheaper
+ * than looking, and what comes next does not wait behind system calls for the other
+ * descriptors. */
+#define LITTLE 2048
+
+/* After a round: while only now and then a packet comes, asks for short time slices
+ * (EEVDF, Linux 6.12; others ignore it), so that a worker that wakes for one has its turn
+ * before somebody else's slice of some milliseconds has ended.  Its share of the CPU
+ * stays what it was.  Bulk would be interrupted more often: it has the system's slices,
+ * and keeps them until CALM_NS have passed. */
+void worker_slices(struct worker *w);
+#define SHORT_SLICE_NS 400000
+#define CALM_NS 10000000
 
 /* The outbound direction of a lane has one owner: the worker, or while both directions
  * stay busy its helper.  Whoever gives it away has nothing left in its outbox. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tunnel._fastpath import aead
 
 from .parts import Kernel, Parts
+from .preload import HERE
 
 
 @pytest.fixture(params=aead.kernels())
@@ -33,3 +35,17 @@ def parts(
     gcc = require_program("gcc", "apt install gcc")
     directory: Path = tmp_path_factory.mktemp("parts")
     return Parts.build(gcc, directory, *filter(None, [request.param]))
+
+
+@pytest.fixture(scope="session")
+def shim(
+    require_program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """shim.c, to be preloaded."""
+    gcc = require_program("gcc", "apt install gcc")
+    made: Path = tmp_path_factory.mktemp("shim") / "shim.so"
+    subprocess.run(
+        [gcc, "-shared", "-fPIC", "-O2", "-o", made, HERE / "shim.c", "-ldl"],
+        check=True,
+    )
+    return made

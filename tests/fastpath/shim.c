@@ -6,8 +6,8 @@
  * SHIM_GSO_ERRNO=e     fails every message that asks for UDP_SEGMENT with errno e,
  * SHIM_GSO_FROM=n      if its datagrams have n bytes or more
  * SHIM_RECV_ERRNO=e    fails every second call with errno e
- * shim_refused() is how often it refused UDP_SEGMENT, shim_later(s) sets CLOCK_BOOTTIME
- * forward by s seconds.
+ * shim_refused() is how often it refused UDP_SEGMENT, shim_receives() how often
+ * recvmmsg was called, shim_later(s) sets CLOCK_BOOTTIME forward by s seconds.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,11 +20,16 @@
 #include <sys/socket.h>
 #include <time.h>
 
-static atomic_int refused, ahead;
+static atomic_int refused, receives, ahead;
 
 int shim_refused(void)
 {
     return refused;
+}
+
+int shim_receives(void)
+{
+    return receives;
 }
 
 void shim_later(int seconds)
@@ -100,6 +105,7 @@ int recvmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags,
 
     if (!real)
         real = dlsym(RTLD_NEXT, "recvmmsg");
+    receives++;
     if (error && atomic_fetch_add(&calls, 1) % 2) {
         errno = error;
         return -1;

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
+from .preload import run_preloaded
 
 PROGRAM = r"""
 import json, sys
@@ -41,29 +37,9 @@ print(json.dumps({"out": got_out, "in": got_in, "drops": drops}))
 """
 
 
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("shim") / "shim.so"
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-O2", "-o", made, HERE / "shim.c", "-ldl"],
-        check=True,
-    )
-    return made
-
-
 def traffic(shim: Path, **settings: int) -> tuple[list[int], list[int], dict[str, int]]:
     """200 packets out and 50 in; which arrived, and the drops that were counted."""
-    environment = {name.upper(): str(value) for name, value in settings.items()}
-    preload = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(shim)]))
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(HERE.parent)],
-        env={**os.environ, **environment, "LD_PRELOAD": preload},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = run_preloaded(shim, PROGRAM, **settings)
     return found["out"], found["in"], found["drops"]
 
 

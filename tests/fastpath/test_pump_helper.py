@@ -27,8 +27,9 @@ import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.connect(("127.0.0.1", int(sys.argv[1])))
 datagram = bytes.fromhex(sys.argv[2])
+s.setsockopt(17, 103, len(datagram))  # SOL_UDP, UDP_SEGMENT: trains, as from a tunnel
 while True:
-    s.send(datagram)
+    s.send(60 * datagram)
 """
 
 
@@ -49,7 +50,7 @@ def test_helper_takes_over_under_load_and_order_holds() -> None:
     head = VNET + ipv4("10.0.0.1", "10.0.0.2", bytes(4))[:-4]
     with Rig() as rig:
         path, end, keypair = rig.session("10.0.0.2/32")
-        again = end.seal(ipv4("10.0.0.2", "10.0.0.1", b"in"))
+        again = end.seal(ipv4("10.0.0.2", "10.0.0.1", bytes(400)))
         end.send(again)  # from now on a replay, which has its way to go as well
         rig.read()
         port, tun = str(rig.udp4.getsockname()[1]), rig.tun.fileno()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
+from .preload import run_preloaded
 
 # each round leaves as one train, where trains are sent: (bytes inside, before it)
 PROGRAM = r"""
@@ -49,35 +46,18 @@ LARGE, SMALL = 1300, 500  # bytes inside; 60 more and padding on the way
 FROM = 1280
 
 
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("shim") / "shim.so"
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-O2", "-o", made, HERE / "shim.c", "-ldl"],
-        check=True,
-    )
-    return made
-
-
 def rounds(
     shim: Path, *wanted: tuple[int, str], name: str = "EMSGSIZE", least: int = FROM
 ) -> list[tuple[int, int]]:
     """Of each round: trains that were refused, and sends that went out."""
-    preload = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(shim)]))
-    settings = {
-        "SHIM_GSO_ERRNO": str(getattr(errno, name)),
-        "SHIM_GSO_FROM": str(least),
-        "LD_PRELOAD": preload,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(HERE.parent), json.dumps(wanted)],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=60,
+    found = run_preloaded(
+        shim,
+        PROGRAM,
+        json.dumps(wanted),
+        shim_gso_errno=getattr(errno, name),
+        shim_gso_from=least,
     )
-    assert done.returncode == 0, done.stderr
-    return [(refused, sends) for refused, sends in json.loads(done.stdout)]
+    return [(refused, sends) for refused, sends in found]
 
 
 # older kernels say EINVAL
