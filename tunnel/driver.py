@@ -55,6 +55,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._pump.event_fd)
+        # its owner is not kept by us: keys are wiped when nobody holds them
+        self._send = lambda _: None
 
     def flush(self) -> None:
         """After every call into the node: send, report, set the alarm clock."""

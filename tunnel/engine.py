@@ -22,7 +22,7 @@ from tunnel.io.gso_linux import train_limit
 from tunnel.io.link_linux import LinkEvent, LinkMonitor
 from tunnel.io.sockopt import equal_trains_work, probe_offloads
 from tunnel.io.udp import UdpSockets
-from tunnel.loop import ControlLoop
+from tunnel.loop import ControlLoop, Timer
 from tunnel.protocol.node import Node
 from tunnel.protocol.types import Timing
 from tunnel.state.model import DeviceState, InterfaceState, without_peer
@@ -34,7 +34,7 @@ __all__ = ["Engine", "system_network"]
 
 log = logging.getLogger("tunnel.engine")
 
-_RETRY_BIND: Final = 1_000_000_000
+_RETRY: Final = 1_000_000_000
 
 # A way out where a kernel or a driver gets large packets wrong.
 _OFFLOADS: Final = os.environ.get("TUNNEL_OFFLOADS") != "0"
@@ -63,6 +63,7 @@ class Engine:
         self._stack = contextlib.ExitStack()
         self._stack.callback(self.loop.close)
         self._link: LinkMonitor | DistantLink | None = None
+        self._look_later: Timer | None = None
         self._thread: int | None = None
         self.packets: Any = None  # the user's end of a loopback tunnel
         # in memory there is one queue and one descriptor
@@ -193,7 +194,7 @@ class Engine:
             self.device.set_up(up)
         except DeviceError as error:
             log.error("%s", error)
-            self.loop.call_later(_RETRY_BIND, self._retry_up)
+            self.loop.call_later(_RETRY, self._retry_up)
 
     def _retry_up(self) -> None:
         """The port was taken when the interface went up; it may be free by now."""
@@ -235,6 +236,12 @@ class Engine:
                 self._set_mtu(link)
             else:
                 self._set_up(event is LinkEvent.UP)
+        if link.unseen and self._look_later is None:
+            self._look_later = self.loop.call_later(_RETRY, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look_later = None
+        self._on_link()
 
     def _follow(self, link: LinkMonitor | DistantLink) -> None:
         """The interface went to another network namespace. The sockets stay here,

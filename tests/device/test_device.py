@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
 
+from tunnel.engine import Engine
 from tunnel.errors import DeviceError
 from tunnel.protocol.primitives import PrivateKey
-from tunnel.state.model import PeerState, Secret, clamp
+from tunnel.state.model import InterfaceState, PeerState, Secret, clamp
 
 from .rig import Running, connect, free_port, host, number_of, packet, ping
 
@@ -223,3 +226,17 @@ def test_f12_an_error_in_the_control_thread_ends_the_tunnel() -> None:
         assert a.ended(1)
         assert isinstance(a.failure, DeviceError)
         assert isinstance(a.failure.__cause__, ZeroDivisionError)
+
+
+def test_nobody_keeps_a_closed_device() -> None:
+    """Its keys are wiped when it goes, which is not left to the garbage collector."""
+    gc.disable()
+    try:
+        engine = Engine(InterfaceState(kind="loopback", name="memory"))
+        engine.start()
+        device = weakref.ref(engine.device)
+        engine.close()
+        del engine
+        assert device() is None
+    finally:
+        gc.enable()

@@ -6,6 +6,7 @@ is, and no namespace lives on only because a tunnel watches it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -179,6 +180,27 @@ def test_its_mtu_is_followed_and_strangers_are_left_alone(rig: Rig) -> None:
     rig.home.ip("link", "set", "stranger", "mtu", "1234")  # heard, and not ours
     rig.first.ip("link", "set", "wg0", "mtu", "1310")
     rig.moved.soon("the MTU", lambda: rig.moved.engine.device.mtu == 1310)
+    rig.assert_traffic(rig.first)
+
+
+def test_a_moment_without_descriptors_does_not_end_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens meanwhile is seen later."""
+    rig.move(rig.home, rig.first)
+    rig.moved.up_in(rig.first)
+    here, refused = distant_link_linux._here, threading.Event()
+
+    def exhausted(_: int) -> LinkMonitor:
+        refused.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(distant_link_linux, "_here", exhausted)
+    rig.first.ip("link", "set", "wg0", "mtu", "1300")
+    assert refused.wait(10)
+    assert rig.moved.engine.device.mtu == 1420
+    monkeypatch.setattr(distant_link_linux, "_here", here)
+    rig.moved.soon("the MTU", lambda: rig.moved.engine.device.mtu == 1300)
     rig.assert_traffic(rig.first)
 
 

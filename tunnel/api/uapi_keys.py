@@ -16,7 +16,7 @@ from tunnel.api.uapi_values import (
 )
 from tunnel.state.model import Secret, clamp, secret_or_none
 
-__all__ = ["DEVICE_KEYS", "PEER_KEYS", "set_allowed_ip"]
+__all__ = ["DEVICE_KEYS", "PEER_KEYS"]
 
 
 def _set_private_key(request: SetRequest, value: bytes) -> None:
@@ -61,7 +61,7 @@ def _set_replace_allowed_ips(peer: PeerEdit, value: bytes) -> None:
     peer.allowed_ips.append(None)
 
 
-def set_allowed_ip(peer: PeerEdit, value: bytes) -> None:
+def _set_allowed_ip(peer: PeerEdit, value: bytes) -> None:
     add = value[:1] != b"-"
     peer.allowed_ips.append((add, parse_prefix(value if add else value[1:])))
 
@@ -78,7 +78,7 @@ DEVICE_KEYS: Final[dict[bytes, Callable[[SetRequest, bytes], None]]] = {
     b"replace_peers": _set_replace_peers,
 }
 PEER_KEYS: Final[dict[bytes, Callable[[PeerEdit, bytes], None]]] = {
-    b"allowed_ip": set_allowed_ip,
+    b"allowed_ip": _set_allowed_ip,
     b"preshared_key": _set_preshared_key,
     b"endpoint": _set_endpoint,
     b"persistent_keepalive_interval": _set_keepalive,

@@ -48,6 +48,7 @@ _NETNSA_FD: Final = 3
 _ANY_NUMBER: Final = -1
 
 _INDEX: Final = struct.Struct("=BxHi")  # the beginning of struct ifinfomsg
+_NOT_THERE: Final = {errno.ENODEV, errno.ENXIO, errno.EBADFD}
 _MOVES: Final = 100  # that come between our looking where it is and looking at it
 
 
@@ -65,6 +66,7 @@ class DistantLink:
         self.is_up = False
         self.mtu = 0
         self.exists = True
+        self.unseen = False  # it could not be looked at: `read_events` is to be called
         self._tun_fd = tun_fd
         self._socket = open_rtnetlink(_RTMGRP_LINK)
         try:
@@ -80,14 +82,19 @@ class DistantLink:
 
     def read_events(self) -> list[LinkEvent]:
         """What is different from the last time; never blocks."""
-        if not (self._hinted() and self.exists):
+        hinted = self._hinted() or self.unseen
+        if not (hinted and self.exists):
             return []
         before = (self.is_up, self.mtu)
+        self.unseen = False
         try:
             self._look()
         except DeviceError:
             self.exists = self.is_up = False
             return [LinkEvent.DELETED]
+        except OSError:  # there is no descriptor or no memory just now
+            self.unseen = True
+            return []
         events = []
         if self.mtu != before[1]:
             events.append(LinkEvent.MTU)
@@ -127,13 +134,17 @@ class DistantLink:
     @contextmanager
     def _found(self) -> Iterator[LinkMonitor]:
         """As it is now; this thread is in its namespace meanwhile. DeviceError when it
-        is nowhere any more."""
+        is nowhere any more, OSError when that cannot be told."""
         for _ in range(_MOVES):
             with _namespace_of(self._tun_fd, self._register):
                 try:
                     link = _here(self._tun_fd)
-                except (DeviceError, OSError):  # it has moved on
+                except DeviceError:  # it has moved on
                     continue
+                except OSError as error:
+                    if error.errno in _NOT_THERE:
+                        continue
+                    raise
                 try:
                     yield link
                 finally:

@@ -64,6 +64,7 @@ class LinkMonitor:
         self.is_up = False
         self.mtu = 0
         self.exists = True
+        self.unseen = False  # see DistantLink
         self._socket = open_rtnetlink(_RTMGRP_LINK)
         try:
             self._ask()
