@@ -138,12 +138,13 @@ INLINE const struct aip_link *link4(struct how how, const struct aip_link *l,
 INLINE const struct aip_leaf4 *find4(struct how how, const struct aip_link *l,
                                      unsigned slot, uint32_t a)
 {
-    const struct aip_node *n = l->to;
-    const struct aip_link *links = (const struct aip_link *)(n + 1);
+    const struct aip_node *n = l->to; /* NULL: an empty table */
+    const struct aip_link *links;
     const struct aip_leaf4 *leaf;
 
     if (!has(l->has.leaves, slot))
         return NULL;
+    links = (const struct aip_link *)(n + 1);
     leaf = (const struct aip_leaf4 *)(links + count(how, aip_nodes(l->has)));
     leaf += leaf_rank(how, l->has, slot);
     if (in4(leaf, a))
@@ -238,12 +239,13 @@ INLINE const struct aip_link *link6(struct how how, const struct aip_link *l,
 INLINE const struct aip_leaf6 *find6(struct how how, const struct aip_link *l,
                                      unsigned slot, uint64_t high, uint64_t low)
 {
-    const struct aip_node6 *n = l->to;
-    const struct aip_link *links = (const struct aip_link *)(n + 1);
+    const struct aip_node6 *n = l->to; /* NULL: an empty table */
+    const struct aip_link *links;
     const struct aip_leaf6 *leaf;
 
     if (!has(l->has.leaves, slot))
         return NULL;
+    links = (const struct aip_link *)(n + 1);
     leaf = (const struct aip_leaf6 *)(links + count(how, aip_nodes(l->has)));
     leaf += leaf_rank(how, l->has, slot);
     high = high << 1 | low >> 63;

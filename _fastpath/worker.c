@@ -48,15 +48,16 @@ struct scheduling {
     uint64_t runtime, deadline, period; /* ns */
 };
 
-/* 0: as the system has them. */
-static void ask_for_slices(uint64_t ns)
+static void ask_for_slices(struct worker *w, bool shorter)
 {
     struct scheduling s = {.size = sizeof s};
 
     if (syscall(SYS_sched_getattr, 0, &s, sizeof s, 0) || s.policy != 0)
         return; /* somebody chose another policy than SCHED_OTHER */
+    if (shorter)
+        w->usual_slice = s.runtime;
     s.size = sizeof s;
-    s.runtime = ns;
+    s.runtime = shorter ? SHORT_SLICE_NS : w->usual_slice;
     (void)syscall(SYS_sched_setattr, 0, &s, 0);
 }
 
@@ -71,7 +72,7 @@ void worker_slices(struct worker *w)
     if (bulk != w->short_slices)
         return;
     w->short_slices = !bulk;
-    ask_for_slices(bulk ? 0 : SHORT_SLICE_NS);
+    ask_for_slices(w, !bulk);
 }
 
 void worker_begin(struct worker *w)
@@ -105,7 +106,7 @@ static bool handed(struct worker *w, enum lane_thread thread)
     if (thread == LANE_WORKER && handed_waiting(w->lane, INBOUND))
         return true;
     return worker_sends(w) == (thread == LANE_WORKER) &&
-           handed_waiting(w->lane, OUTBOUND);
+           !atomic_load(&w->engine->tun_gone) && handed_waiting(w->lane, OUTBOUND);
 }
 
 static bool fall_asleep(struct worker *w, enum lane_thread thread)

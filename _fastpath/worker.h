@@ -117,6 +117,7 @@ struct worker {
     uint64_t carried; /* bytes, in this round */
     uint64_t bulk_at; /* when last a round carried more than LITTLE */
     bool short_slices;
+    uint64_t usual_slice; /* ns; before the first of them */
     bool tun_full; /* nobody reads (in-memory TUN): no more waiting for room */
     /* at most 100 ICMP errors a second */
     uint64_t icmp_refill;
@@ -148,10 +149,10 @@ void worker_sleep(struct worker *w);
 #define LITTLE 2048
 
 /* After a round: while only now and then a packet comes, asks for short time slices
- * (EEVDF, Linux 6.12; others ignore it), so that a worker that wakes for one has its turn
- * before somebody else's slice of some milliseconds has ended.  Its share of the CPU
- * stays what it was.  Bulk would be interrupted more often: it has the system's slices,
- * and keeps them until CALM_NS have passed. */
+ * (EEVDF, Linux 6.12; others ignore it), so that a worker that wakes for one has its
+ * turn before somebody else's slice of some milliseconds has ended.  Its share of the
+ * CPU stays what it was.  Bulk would be interrupted more often: it has the system's
+ * slices, and keeps them until CALM_NS have passed. */
 void worker_slices(struct worker *w);
 #define SHORT_SLICE_NS 400000
 #define CALM_NS 10000000

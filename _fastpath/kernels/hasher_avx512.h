@@ -52,6 +52,7 @@ ISA static void hasher_init(struct hasher *h, struct aead_op *ops, size_t n,
     h->key = key;
     h->next = h->ready = 0;
     h->blocks = 0;
+    h->ends = 0;
     for (size_t i = 0; i < n; i++)
         h->blocks += 1 + text_blocks(&ops[i]);
     h->opening = opening;
