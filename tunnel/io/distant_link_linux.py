@@ -22,10 +22,13 @@ from typing import Final
 from tunnel.errors import DeviceError
 from tunnel.io.link_linux import LinkEvent, LinkMonitor
 from tunnel.io.netlink_linux import (
-    RECEIVE_MAX,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    RTMGRP_LINK,
     attribute,
     messages,
     open_rtnetlink,
+    received,
     request,
 )
 from tunnel.io.tun_linux import identity
@@ -39,9 +42,6 @@ _CLONE_NEWNET: Final = 0x40000000
 # linux/netlink.h, linux/rtnetlink.h, linux/net_namespace.h
 _SOL_NETLINK: Final = 270
 _NETLINK_LISTEN_ALL_NSID: Final = 8
-_RTMGRP_LINK: Final = 1
-_RTM_NEWLINK: Final = 16
-_RTM_DELLINK: Final = 17
 _RTM_NEWNSID: Final = 88
 _NETNSA_NSID: Final = 1
 _NETNSA_FD: Final = 3
@@ -68,7 +68,7 @@ class DistantLink:
         self.exists = True
         self.unseen = False  # it could not be looked at: `read_events` is to be called
         self._tun_fd = tun_fd
-        self._socket = open_rtnetlink(_RTMGRP_LINK)
+        self._socket = open_rtnetlink(RTMGRP_LINK)
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
             self._look()
@@ -113,19 +113,16 @@ class DistantLink:
     def _hinted(self) -> bool:
         """Whether anything was heard that may be about the interface."""
         found = False
-        while True:
-            try:
-                data = self._socket.recv(RECEIVE_MAX)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                found = True  # something was not heard
-                continue
-            for kind, _, body in messages(data):
-                if kind in {_RTM_NEWLINK, _RTM_DELLINK}:
-                    found |= _INDEX.unpack_from(body)[2] == self.ifindex
+        for data in received(self._socket):
+            found |= data is None or self._is_about(data)
+        return found
+
+    def _is_about(self, data: bytes) -> bool:
+        return any(
+            kind in {RTM_NEWLINK, RTM_DELLINK}
+            and _INDEX.unpack_from(body)[2] == self.ifindex
+            for kind, _, body in messages(data)
+        )
 
     def _look(self) -> None:
         with self._found() as link:

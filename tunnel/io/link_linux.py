@@ -15,6 +15,9 @@ from tunnel.errors import DeviceError
 from tunnel.io.netlink_linux import (
     NLMSG_ERROR,
     RECEIVE_MAX,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    RTMGRP_LINK,
     attribute,
     attributes,
     messages,
@@ -25,9 +28,6 @@ from tunnel.io.netlink_linux import (
 __all__ = ["LinkEvent", "LinkMonitor"]
 
 # linux/rtnetlink.h, linux/if_link.h
-_RTMGRP_LINK: Final = 1
-_RTM_NEWLINK: Final = 16
-_RTM_DELLINK: Final = 17
 _RTM_GETLINK: Final = 18
 _RTM_SETLINK: Final = 19
 _IFLA_MTU: Final = 4
@@ -65,7 +65,7 @@ class LinkMonitor:
         self.mtu = 0
         self.exists = True
         self.unseen = False  # see DistantLink
-        self._socket = open_rtnetlink(_RTMGRP_LINK)
+        self._socket = open_rtnetlink(RTMGRP_LINK)
         try:
             self._ask()
             self.read_events()
@@ -126,14 +126,14 @@ class LinkMonitor:
             elif code:
                 raise DeviceError(f"rtnetlink: {os.strerror(-code)}")
             return
-        if kind not in {_RTM_NEWLINK, _RTM_DELLINK}:
+        if kind not in {RTM_NEWLINK, RTM_DELLINK}:
             return
         family, _, ifindex, flags, _ = _LINK.unpack_from(body)
         # other families' messages of the kind are about a bridge port and the like
         if ifindex != self.ifindex or family != socket.AF_UNSPEC:
             return
         told = dict(attributes(body[_LINK.size :]))
-        if kind == _RTM_DELLINK:
+        if kind == RTM_DELLINK:
             moved = _IFLA_NEW_NETNSID in told
             yield from self._gone(LinkEvent.MOVED if moved else LinkEvent.DELETED)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -11,16 +12,25 @@ __all__ = [
     "NLMSG_ERROR",
     "NLM_F_REQUEST",
     "RECEIVE_MAX",
+    "RTMGRP_LINK",
+    "RTM_DELLINK",
+    "RTM_NEWLINK",
     "attribute",
     "attributes",
     "messages",
     "open_rtnetlink",
+    "received",
     "request",
 ]
 
 # linux/netlink.h
 NLM_F_REQUEST: Final = 1
 NLMSG_ERROR: Final = 2
+
+# linux/rtnetlink.h
+RTMGRP_LINK: Final = 1
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
 
 RECEIVE_MAX: Final = 65_536
 _BUFFER_BYTES: Final = 256 * 1024
@@ -43,6 +53,21 @@ def open_rtnetlink(groups: int = 0) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def received(s: socket.socket) -> Iterator[bytes | None]:
+    """What waits; never blocks. None: something was lost (ENOBUFS)."""
+    while True:
+        try:
+            data = s.recv(RECEIVE_MAX)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
+        else:
+            yield data
 
 
 def request(kind: int, sequence: int, body: bytes) -> bytes:

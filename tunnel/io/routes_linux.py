@@ -16,6 +16,7 @@ from tunnel.io.netlink_linux import (
     attributes,
     messages,
     open_rtnetlink,
+    received,
     request,
 )
 
@@ -80,17 +81,9 @@ class RouteMonitor:
         """Whether there was a change since the last call; never blocks. After messages
         were lost (ENOBUFS) everything may have changed."""
         found = False
-        while True:
-            try:
-                data = self._socket.recv(RECEIVE_MAX)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                found = True
-                continue
-            found = found or tells_change(data)
+        for data in received(self._socket):
+            found = found or data is None or tells_change(data)
+        return found
 
     def close(self) -> None:
         self._socket.close()
