@@ -39,43 +39,48 @@ def assert_packets_of_all_sizes_pass(pair: Pair) -> None:
                     assert found.lost == 0, f"IPv{version}, {size} bytes"
 
 
-def overflowed(end: End) -> int:
-    """Datagrams for which a socket of this host had no room, but for our engine's.
+def excused(sender: End, receiver: End) -> int:
+    """Datagrams that the receiving host refused, for which our engine cannot be blamed.
 
-    Some engines keep the system's 208 KiB, which 92 full datagrams fill: on a busy
-    machine that is less than they wait for the CPU.
+    Some engines keep the system's 208 KiB for their socket, which 92 full datagrams
+    fill: on a busy machine that is less than they wait for the CPU. And newer
+    wireguard-go sends a UDP checksum that comes to zero as it is (one in 65,536), which
+    an IPv6 host has to refuse; test_checksums.py holds ours to it.
     """
     snmp, snmp6, udp, udp6 = (
-        Path(f"/proc/{end.host.pid}/net/{name}").read_text().splitlines()
+        Path(f"/proc/{receiver.host.pid}/net/{name}").read_text().splitlines()
         for name in ("snmp", "snmp6", "udp", "udp6")
     )
     heads, values = (line.split() for line in snmp if line.startswith("Udp:"))
-    total = int(values[heads.index("RcvbufErrors")])
-    total += sum(int(x.split()[1]) for x in snmp6 if x.startswith("Udp6RcvbufErrors"))
-    if end.engine.kind.name == "ours":
+    found = {name: int(value) for name, value in map(str.split, snmp6)}
+    total = int(values[heads.index("RcvbufErrors")]) + found["Udp6RcvbufErrors"]
+    if sender.engine.kind.name != "ours":
+        total += found["Udp6InCsumErrors"]
+    if receiver.engine.kind.name == "ours":
         rows = [line.split() for line in (*udp[1:], *udp6[1:])]
         total -= sum(int(row[-1]) for row in rows if row[1].endswith(f":{PORT:04X}"))
     return total
 
 
 def assert_nothing_is_lost(pair: Pair, inside: int, size: int) -> None:
-    ends = (pair.right, pair.left)
-    before = [overflowed(end) for end in ends]
+    ways = ((pair.left, pair.right), (pair.right, pair.left))
+    before = [excused(*way) for way in ways]
     flows = Exchange(pair, inside=inside, rate=1000, count=1000, size=size)
-    for end, full, (sent, seen) in zip(ends, before, flows.finish(), strict=True):
+    for way, counted, (sent, seen) in zip(ways, before, flows.finish(), strict=True):
         assert seen is not None
-        assert (sent, seen.received) == (1000, 1000 - (overflowed(end) - full))
-        assert (seen.duplicated, seen.misrouted) == (0, 0)
+        assert (sent, seen.duplicated, seen.misrouted) == (1000, 0, 0)
+        assert sent - seen.received <= excused(*way) - counted
 
 
 def assert_streams_pass(pair: Pair, inside: int, *, reverse: bool) -> None:
     left, right = pair.left, pair.right
+    way = (right, left) if reverse else (left, right)
     address = right.inside(inside)
     tcp = iperf3(left.host, right.host, address, reverse=reverse)
     assert tcp.bits_per_second > 10e6
     for size in (16, MTU - HEADERS[inside]):
         rate = 1000 * 8 * size
-        before = overflowed(left if reverse else right)
+        before = excused(*way)
         udp = iperf3(
             left.host,
             right.host,
@@ -86,7 +91,7 @@ def assert_streams_pass(pair: Pair, inside: int, *, reverse: bool) -> None:
             reverse=reverse,
         )
         assert udp.packets > 800
-        assert udp.lost <= overflowed(left if reverse else right) - before
+        assert udp.lost <= excused(*way) - before
 
 
 @pytest.mark.parametrize("preshared", [False, True], ids=["no-psk", "psk"])
