@@ -9,7 +9,8 @@
  *     chacha_xor_lanes     ChaCha20 of the lanes, chacha_width of them
  *     poly1305_tags        Poly1305 of up to TEXTS ciphertexts, with a
  *                          struct poly1305_scratch to work in
- *     HASHING_PASSES       if larger batches go as in hashing_batch_avx512.h
+ *     HASHING_PASSES       if larger batches go as in hashing_batch_avx512.h, and small
+ *                          packets as in small_batch_avx512.h
  *
  * Sealing: the blocks of all packets go through the lanes without a gap, block 0 (the
  * one-time key) in front of each packet's own; as soon as TEXTS packets are encrypted,
@@ -178,6 +179,7 @@ ISA static size_t work_open(struct work *w, struct aead_op *ops, size_t n)
 
 #ifdef HASHING_PASSES
 #include "hashing_batch_avx512.h"
+#include "small_batch_avx512.h"
 #endif
 
 /* ---- the kernel's functions */
@@ -188,6 +190,9 @@ ISA static void batch_seal(const uint8_t key[32], struct aead_op *ops, size_t n)
 
     work_init(&w, key);
 #ifdef HASHING_PASSES
+    const size_t done = small_seal(&w, ops, n);
+    ops += done;
+    n -= done;
     if (worth_hashing(ops, n))
         hashing_seal(&w, ops, n);
     else
@@ -200,15 +205,18 @@ ISA static void batch_seal(const uint8_t key[32], struct aead_op *ops, size_t n)
 ISA static size_t batch_open(const uint8_t key[32], struct aead_op *ops, size_t n)
 {
     struct work w;
-    size_t good;
+    size_t good = 0;
 
     work_init(&w, key);
 #ifdef HASHING_PASSES
+    const size_t done = small_open(&w, ops, n, &good);
+    ops += done;
+    n -= done;
     if (worth_hashing(ops, n))
-        good = hashing_open(&w, ops, n);
+        good += hashing_open(&w, ops, n);
     else
 #endif
-    good = work_open(&w, ops, n);
+    good += work_open(&w, ops, n);
     work_wipe(&w, n);
     clear_registers();
     return good;

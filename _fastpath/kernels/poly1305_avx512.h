@@ -54,8 +54,7 @@ ISA static inline struct number multipliers(const uint8_t (*keys)[64], size_t n,
     key_words(keys, n, word);
     pad[0] = word[2];
     pad[1] = word[3];
-    return limbs(_mm512_and_si512(word[0], _mm512_set1_epi64(0x0ffffffc0fffffff)),
-                 _mm512_and_si512(word[1], _mm512_set1_epi64(0x0ffffffc0ffffffc)));
+    return clamped(word[0], word[1]);
 }
 
 /* Computes the powers of r, and those that the longest text needs of the steps. */
@@ -109,52 +108,6 @@ ISA static inline struct number end_sums(const struct poly1305_scratch *s)
     }
     add_products(&p, &q);
     return reduce(&p);
-}
-
-/* tags = ((h mod p) + pad) mod 2^128 */
-ISA static inline void finish(const struct number *h, const __m512i pad[2],
-                              uint8_t (*tags)[16])
-{
-    __m512i x[3] = {h->x[0], h->x[1], h->x[2]}, carry;
-
-    /* once around, so that every limb has its width: where x[2] overflows it becomes
-     * 0, and the carry out of x[0] ends in x[1] */
-    carry = _mm512_srli_epi64(x[1], 44);
-    x[1] = _mm512_and_si512(x[1], LIMB44);
-    x[2] = PLUS(x[2], carry);
-    carry = _mm512_srli_epi64(x[2], 42);
-    x[2] = _mm512_and_si512(x[2], LIMB42);
-    x[0] = PLUS(x[0], PLUS(carry, _mm512_slli_epi64(carry, 2)));
-    x[1] = PLUS(x[1], _mm512_srli_epi64(x[0], 44));
-    x[0] = _mm512_and_si512(x[0], LIMB44);
-
-    /* g = x + 5; it reaches 2^130 exactly when x >= p, and is then x - p */
-    __m512i g[3];
-    g[0] = PLUS(x[0], _mm512_set1_epi64(5));
-    g[1] = PLUS(x[1], _mm512_srli_epi64(g[0], 44));
-    g[2] = PLUS(x[2], _mm512_srli_epi64(g[1], 44));
-    const __mmask8 above =
-        _mm512_cmpge_epu64_mask(g[2], _mm512_set1_epi64(INT64_C(1) << 42));
-    x[0] = _mm512_mask_and_epi64(x[0], above, g[0], LIMB44);
-    x[1] = _mm512_mask_and_epi64(x[1], above, g[1], LIMB44);
-    x[2] = _mm512_mask_and_epi64(x[2], above, g[2], LIMB42);
-
-    const __m512i low = _mm512_or_si512(x[0], _mm512_slli_epi64(x[1], 44));
-    const __m512i high =
-        _mm512_or_si512(_mm512_srli_epi64(x[1], 20), _mm512_slli_epi64(x[2], 24));
-    const __m512i tag = PLUS(low, pad[0]);
-    const __mmask8 over = _mm512_cmplt_epu64_mask(tag, low);
-    const __m512i top = PLUS(high, pad[1]);
-    const __m512i top1 = _mm512_mask_add_epi64(top, over, top, _mm512_set1_epi64(1));
-    const __m512i even = _mm512_unpacklo_epi64(tag, top1);
-    const __m512i odd = _mm512_unpackhi_epi64(tag, top1);
-#define STORE_TAGS(i)                                                                 \
-    _mm_storeu_si128((void *)tags[2 * (i)], _mm512_extracti64x2_epi64(even, i));       \
-    _mm_storeu_si128((void *)tags[2 * (i) + 1], _mm512_extracti64x2_epi64(odd, i))
-    STORE_TAGS(0);
-    STORE_TAGS(1);
-    STORE_TAGS(2);
-    STORE_TAGS(3);
 }
 
 /* ---- one text alone */
@@ -246,7 +199,7 @@ ISA static size_t poly1305_tags(struct poly1305_scratch *s, const uint8_t (*keys
                                 uint8_t (*tags)[16])
 {
     uint32_t longest = 0;
-    __m512i pad[2];
+    __m512i pad[2], even, odd;
     struct number r, h;
     bool are_short;
 
@@ -266,7 +219,8 @@ ISA static size_t poly1305_tags(struct poly1305_scratch *s, const uint8_t (*keys
         h = short_sums(texts, n, longest, &r);
     else
         h = long_sums(s, texts, n, longest, &r);
-    finish(&h, pad, tags);
+    finish(&h, pad, &even, &odd);
+    store_tags(even, odd, tags);
     return are_short ? 0 : sizeof *s;
 }
 

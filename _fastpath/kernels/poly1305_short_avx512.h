@@ -153,4 +153,63 @@ ISA static inline struct number short_sums(const struct text *texts, size_t n,
     return two_blocks(&h, &factor, &before, &b[0]);
 }
 
+/* ---- what all texts have */
+
+/* The multipliers, of which these are the words. */
+ISA static inline struct number clamped(__m512i low, __m512i high)
+{
+    return limbs(_mm512_and_si512(low, _mm512_set1_epi64(0x0ffffffc0fffffff)),
+                 _mm512_and_si512(high, _mm512_set1_epi64(0x0ffffffc0ffffffc)));
+}
+
+/* ((h mod p) + pad) mod 2^128: the tags of lanes 0 2 4 6, and those of 1 3 5 7 */
+ISA static inline void finish(const struct number *h, const __m512i pad[2],
+                              __m512i *even, __m512i *odd)
+{
+    __m512i x[3] = {h->x[0], h->x[1], h->x[2]}, carry;
+
+    /* once around, so that every limb has its width: where x[2] overflows it becomes
+     * 0, and the carry out of x[0] ends in x[1] */
+    carry = _mm512_srli_epi64(x[1], 44);
+    x[1] = _mm512_and_si512(x[1], LIMB44);
+    x[2] = PLUS(x[2], carry);
+    carry = _mm512_srli_epi64(x[2], 42);
+    x[2] = _mm512_and_si512(x[2], LIMB42);
+    x[0] = PLUS(x[0], PLUS(carry, _mm512_slli_epi64(carry, 2)));
+    x[1] = PLUS(x[1], _mm512_srli_epi64(x[0], 44));
+    x[0] = _mm512_and_si512(x[0], LIMB44);
+
+    /* g = x + 5; it reaches 2^130 exactly when x >= p, and is then x - p */
+    __m512i g[3];
+    g[0] = PLUS(x[0], _mm512_set1_epi64(5));
+    g[1] = PLUS(x[1], _mm512_srli_epi64(g[0], 44));
+    g[2] = PLUS(x[2], _mm512_srli_epi64(g[1], 44));
+    const __mmask8 above =
+        _mm512_cmpge_epu64_mask(g[2], _mm512_set1_epi64(INT64_C(1) << 42));
+    x[0] = _mm512_mask_and_epi64(x[0], above, g[0], LIMB44);
+    x[1] = _mm512_mask_and_epi64(x[1], above, g[1], LIMB44);
+    x[2] = _mm512_mask_and_epi64(x[2], above, g[2], LIMB42);
+
+    const __m512i low = _mm512_or_si512(x[0], _mm512_slli_epi64(x[1], 44));
+    const __m512i high =
+        _mm512_or_si512(_mm512_srli_epi64(x[1], 20), _mm512_slli_epi64(x[2], 24));
+    const __m512i tag = PLUS(low, pad[0]);
+    const __mmask8 over = _mm512_cmplt_epu64_mask(tag, low);
+    const __m512i top = PLUS(high, pad[1]);
+    const __m512i top1 = _mm512_mask_add_epi64(top, over, top, _mm512_set1_epi64(1));
+    *even = _mm512_unpacklo_epi64(tag, top1);
+    *odd = _mm512_unpackhi_epi64(tag, top1);
+}
+
+ISA static inline void store_tags(__m512i even, __m512i odd, uint8_t (*tags)[16])
+{
+#define STORE_TAGS(i)                                                                 \
+    _mm_storeu_si128((void *)tags[2 * (i)], _mm512_extracti64x2_epi64(even, i));       \
+    _mm_storeu_si128((void *)tags[2 * (i) + 1], _mm512_extracti64x2_epi64(odd, i))
+    STORE_TAGS(0);
+    STORE_TAGS(1);
+    STORE_TAGS(2);
+    STORE_TAGS(3);
+}
+
 #endif

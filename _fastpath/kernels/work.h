@@ -96,7 +96,7 @@ ISA __attribute__((noinline)) static void burn_stack(void)
     wipe_blocks(below, sizeof below);
 }
 
-/* Wipes what n packets have used. */
+/* Wipes what was used by all packets, of which n went the general way. */
 ISA static void work_wipe(struct work *w, size_t n)
 {
     wipe_blocks(w->words, 2 * BLOCK); /* and nowhere */
@@ -108,7 +108,8 @@ ISA static void work_wipe(struct work *w, size_t n)
     if (w->hasher.ops != NULL)
         wipe_blocks(w->hasher.stream, sizeof w->hasher.stream);
 #endif
-    burn_stack();
+    if (n > 0)
+        burn_stack();
 }
 
 /* ---- blocks through the lanes */

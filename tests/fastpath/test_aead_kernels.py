@@ -207,7 +207,8 @@ ENDS = [
 ]
 
 
-SHORT = (2, 3, 4, 7, 8, 9, 15)
+SMALL = (2, 3, 4)
+SHORT = (*SMALL, 7, 8, 9, 15)
 LONG = (33, 40, 41, 42, 43, 64, 88, 90, 91)  # hashed between rounds where it pays
 ANY = (*SHORT, 16, 17, *LONG)
 
@@ -215,8 +216,11 @@ ANY = (*SHORT, 16, 17, *LONG)
 @pytest.mark.parametrize("fill", [0x00, 0xFF, None], ids=["zeros", "ones", "random"])
 @pytest.mark.parametrize(
     ("sizes", "together"),
-    [(ANY, 1000), (SHORT, 1000), (SHORT, 3), (LONG, 1000), (LONG, 10), (ANY, 1)],
-    ids=["all", "short", "few", "long", "long-few", "alone"],
+    [
+        *((ANY, 1000), (SMALL, 1000), (SMALL, 12), (SHORT, 1000), (SHORT, 3)),
+        *((LONG, 1000), (LONG, 10), (ANY, 1)),
+    ],
+    ids=["all", "small", "small-few", "short", "few", "long", "long-few", "alone"],
 )
 def test_accumulators_at_the_modulus(
     kernel_name: str, seed: int, fill: int | None, sizes: Sequence[int], together: int
