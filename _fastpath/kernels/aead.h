@@ -27,6 +27,10 @@ extern const struct aead_kernel aead_scalar;
 
 #if defined(__x86_64__)
 extern const struct aead_kernel aead_avx2, aead_avx512;
+/* Whether larger batches of the AVX-512 kernel are hashed between rounds: set by
+ * supported(), unless a test did, to what pays on CPUs of this family of AMD's. */
+extern int aead_avx512_hashing;
+int aead_avx512_hashing_pays(unsigned amd);
 #define AEAD_KERNELS &aead_avx512, &aead_avx2, &aead_scalar /* best first */
 #elif defined(__aarch64__) && defined(__AARCH64EL__)
 extern const struct aead_kernel aead_neon;

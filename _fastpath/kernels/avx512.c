@@ -63,6 +63,7 @@ ISA static size_t open_batch(const uint8_t key[32], struct aead_op *ops, size_t 
 
 static int avx512_supported(void)
 {
+    hashing_choose();
     return os_saves(XCR0_ZMM) && __builtin_cpu_supports("avx512f") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") &&

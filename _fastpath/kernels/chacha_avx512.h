@@ -15,6 +15,7 @@
 
 #include "chacha_few_avx512.h"
 #include "lanes.h"
+#include "transpose_avx512.h"
 
 #define HASHING_PASSES /* chacha_hashing_avx512.h has some */
 
@@ -42,6 +43,10 @@
 #define ADD(x, y) INSTRUCTION("vpaddd", "%%zmm" y, x)
 #define XOR(x, y) INSTRUCTION("vpxord", "%%zmm" y, x)
 #define ROTATE(x, n) "vprold $" n ", %%zmm" x ", %%zmm" x "\n\t"
+#define ROTATE_16(x, y) ROTATE(x, "16")
+#define ROTATE_12(x, y) ROTATE(x, "12")
+#define ROTATE_8(x, y) ROTATE(x, "8")
+#define ROTATE_7(x, y) ROTATE(x, "7")
 
 /* The four words of a row, in the order of the quarter rounds that use them. */
 #define ROW_A (0, 1, 2, 3)
@@ -55,30 +60,29 @@
 #define CALL(macro, ...) macro(__VA_ARGS__)
 #define BARE(...) __VA_ARGS__
 
-/* op on the words of two rows, in the first or in the second state */
-#define FIRST(op, x, y) CALL(FIRST_, op, BARE x, BARE y)
-#define FIRST_(op, x0, x1, x2, x3, y0, y1, y2, y3) \
-    op(#x0, #y0) op(#x1, #y1) op(#x2, #y2) op(#x3, #y3)
-#define SECOND(op, x, y) CALL(SECOND_, op, BARE x, BARE y)
-#define SECOND_(op, x0, x1, x2, x3, y0, y1, y2, y3)       \
-    op(TWIN_##x0, TWIN_##y0) op(TWIN_##x1, TWIN_##y1)     \
+/* op on two words of each of two rows, in the first or in the second state */
+#define FIRST_LEFT(op, x0, x1, x2, x3, y0, y1, y2, y3) op(#x0, #y0) op(#x1, #y1)
+#define FIRST_RIGHT(op, x0, x1, x2, x3, y0, y1, y2, y3) op(#x2, #y2) op(#x3, #y3)
+#define SECOND_LEFT(op, x0, x1, x2, x3, y0, y1, y2, y3) \
+    op(TWIN_##x0, TWIN_##y0) op(TWIN_##x1, TWIN_##y1)
+#define SECOND_RIGHT(op, x0, x1, x2, x3, y0, y1, y2, y3) \
     op(TWIN_##x2, TWIN_##y2) op(TWIN_##x3, TWIN_##y3)
-#define ROTATE_FIRST(x, n) CALL(ROTATE_FIRST_, n, BARE x)
-#define ROTATE_FIRST_(n, x0, x1, x2, x3) \
-    ROTATE(#x0, n) ROTATE(#x1, n) ROTATE(#x2, n) ROTATE(#x3, n)
-#define ROTATE_SECOND(x, n) CALL(ROTATE_SECOND_, n, BARE x)
-#define ROTATE_SECOND_(n, x0, x1, x2, x3)         \
-    ROTATE(TWIN_##x0, n) ROTATE(TWIN_##x1, n)     \
-    ROTATE(TWIN_##x2, n) ROTATE(TWIN_##x3, n)
+#define ROWS(words, op, x, y) CALL(words, op, BARE x, BARE y)
 
-/* a += b; d ^= a; d <<<= n; for a whole row, in one state or in both */
-#define STEP_ONE(a, b, d, n) FIRST(ADD, a, b) FIRST(XOR, d, a) ROTATE_FIRST(d, n)
-#define STEP_BOTH(a, b, d, n)                                  \
-    STEP_ONE(a, b, d, n)                                       \
-    SECOND(ADD, a, b) SECOND(XOR, d, a) ROTATE_SECOND(d, n)
+/* a += b; d ^= a; d <<<= n; for two words of a row.  This order, two columns of one
+ * state and then two others, is the fastest on Zen 4 by 6 %. */
+#define HALF_STEP(words, a, b, d, n) \
+    ROWS(words, ADD, a, b) ROWS(words, XOR, d, a) ROWS(words, ROTATE_##n, d, d)
+
+/* for a whole row, in one state or in both */
+#define STEP_ONE(a, b, d, n) \
+    HALF_STEP(FIRST_LEFT, a, b, d, n) HALF_STEP(FIRST_RIGHT, a, b, d, n)
+#define STEP_BOTH(a, b, d, n) \
+    STEP_ONE(a, b, d, n)      \
+    HALF_STEP(SECOND_LEFT, a, b, d, n) HALF_STEP(SECOND_RIGHT, a, b, d, n)
 
 #define ROUND(step, a, b, c, d) \
-    step(a, b, d, "16") step(c, d, b, "12") step(a, b, d, "8") step(c, d, b, "7")
+    step(a, b, d, 16) step(c, d, b, 12) step(a, b, d, 8) step(c, d, b, 7)
 #define TEN_DOUBLE_ROUNDS(step)                             \
     "movl $10, %%eax\n\t"                                   \
     ".p2align 6\n"                                          \
@@ -163,38 +167,6 @@ ISA static inline void rows_of_16(const uint32_t words[12], const struct lanes *
 }
 
 /* ---- from words to blocks */
-
-#define UNPACK(op, a, b) _mm512_unpack##op(a, b)
-#define PICK(a, b, even) _mm512_shuffle_i32x4(a, b, (even) ? 0x88 : 0xdd)
-
-/* Rows become columns: x[i] word j  ->  x[j] word i. */
-ISA static inline void transpose16(__m512i x[16])
-{
-    __m512i t[16];
-
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = UNPACK(lo_epi32, x[i], x[i + 1]);
-        t[i + 1] = UNPACK(hi_epi32, x[i], x[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        x[i] = UNPACK(lo_epi64, t[i], t[i + 2]);
-        x[i + 1] = UNPACK(hi_epi64, t[i], t[i + 2]);
-        x[i + 2] = UNPACK(lo_epi64, t[i + 1], t[i + 3]);
-        x[i + 3] = UNPACK(hi_epi64, t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = PICK(x[i], x[i + 4], 1);
-        t[i + 4] = PICK(x[i], x[i + 4], 0);
-        t[i + 8] = PICK(x[i + 8], x[i + 12], 1);
-        t[i + 12] = PICK(x[i + 8], x[i + 12], 0);
-    }
-    for (int i = 0; i < 4; i++) {
-        x[i] = PICK(t[i], t[i + 8], 1);
-        x[i + 4] = PICK(t[i + 4], t[i + 12], 1);
-        x[i + 8] = PICK(t[i], t[i + 8], 0);
-        x[i + 12] = PICK(t[i + 4], t[i + 12], 0);
-    }
-}
 
 /* dst = src ^ keystream for the 16 lanes from `first` on; x is lost.  Always inlined,
  * or x would have to leave its registers. */

@@ -20,27 +20,29 @@
 struct side {
     size_t stream;
     const uint8_t *at;
-    size_t left; /* parts of PART bytes; 0: no packet */
+    size_t left; /* pieces; 0: no packet */
 };
 
 struct hasher {
     struct hashing_pass pass;
     struct stream stream[STREAMS], idle;
     struct aead_op *op[STREAMS]; /* of a stream; NULL: free */
+    uint8_t last[STREAMS][PIECE]; /* with the padding and the length */
     struct side side[2];
-    size_t ended[STREAMS], ends; /* streams that the pass brings to their last bytes */
+    bool planned; /* the next pass takes something along */
+    size_t ended[STREAMS], ends; /* streams that it brings to their last bytes */
 
     struct aead_op *ops; /* of the batch; NULL: this is not used */
     const uint8_t (*key)[BLOCK]; /* RING of them */
     size_t next, ready;
     size_t blocks; /* to encrypt, or to decrypt unless a side holds their packet */
-    bool opening;
+    size_t opening; /* all ones; 0 when sealing */
     size_t good; /* packets whose tag was right; in the order of their proof: */
     struct aead_op *proven[RING];
     size_t first_proven, end_proven; /* modulo RING; the first is decrypted next */
 };
 
-static const uint8_t no_text[PART];
+static const uint8_t no_text[PIECE];
 
 ISA static void hasher_init(struct hasher *h, struct aead_op *ops, size_t n,
                             const uint8_t (*key)[BLOCK], bool opening)
@@ -52,10 +54,11 @@ ISA static void hasher_init(struct hasher *h, struct aead_op *ops, size_t n,
     h->key = key;
     h->next = h->ready = 0;
     h->blocks = 0;
+    h->planned = false;
     h->ends = 0;
     for (size_t i = 0; i < n; i++)
         h->blocks += 1 + text_blocks(&ops[i]);
-    h->opening = opening;
+    h->opening = opening ? SIZE_MAX : 0;
     h->good = 0;
     h->first_proven = h->end_proven = 0;
 }
@@ -80,18 +83,39 @@ ISA static void hasher_opened(struct hasher *h, struct aead_op *op)
 
 /* ---- the sides */
 
+/* The stream begins with the blocks that do not fill a piece; the side gets the others.
+ * The last piece has 113 to 128 bytes of text. */
+ISA static inline void side_start(struct hasher *h, struct side *side, size_t i,
+                                  const struct aead_op *op)
+{
+    const size_t blocks = text_blocks16(op->len), first = blocks % PIECE_BLOCKS;
+    const uint8_t *text = hasher_text(h, op);
+    const size_t before = 16 * (blocks - PIECE_BLOCKS), rest = op->len - before;
+
+    _mm512_storeu_si512(h->last[i], _mm512_loadu_si512(text + before));
+    _mm512_storeu_si512(h->last[i] + 64,
+                        _mm512_maskz_loadu_epi8(UINT64_MAX >> (128 - rest),
+                                                text + before + 64));
+    store64(h->last[i] + 128, 0); /* length of the AAD */
+    store64(h->last[i] + 136, op->len);
+    stream_blocks(&h->stream[i], text, first);
+    *side = (struct side){i, text + 16 * first, blocks / PIECE_BLOCKS};
+}
+
 /* Gives the side the next packet, if it ends within `turns` of this pass and those of
  * the passes that follow. */
 ISA static bool side_take(struct hasher *h, struct side *side, size_t turns)
 {
     struct aead_op *op = &h->ops[h->next];
-    size_t i = 0, held;
+    size_t i = 0, held, passes;
 
-    if (h->next == h->ready || op->len < PART ||
+    if (h->next == h->ready || op->len < PIECE ||
         h->end_proven - h->first_proven > RING - STREAMS)
         return false;
-    held = h->opening ? text_blocks(op) : 0;
-    if (op->len / PART > turns + (h->blocks - held) / LANES * TURNS)
+    held = text_blocks(op) & h->opening;
+    passes = (h->blocks - held) / LANES;
+    if (passes == 0 ||
+        text_blocks16(op->len) / PIECE_BLOCKS > turns + (passes - 1) * TURNS)
         return false;
     h->blocks -= held;
     while (h->op[i] != NULL)
@@ -99,7 +123,7 @@ ISA static bool side_take(struct hasher *h, struct side *side, size_t turns)
     h->op[i] = op;
     stream_start(&h->stream[i], h->key[h->next % RING]);
     h->next++;
-    *side = (struct side){i, hasher_text(h, op), op->len / PART};
+    side_start(h, side, i, op);
     return true;
 }
 
@@ -124,28 +148,29 @@ ISA static bool side_plan(struct hasher *h, int which)
 
     while (turn < TURNS && (side->left > 0 || side_take(h, side, TURNS - turn))) {
         const size_t room = TURNS - turn, n = side->left < room ? side->left : room;
-        side_fill(h, which, turn, &h->stream[side->stream], side->at, PART);
+        side_fill(h, which, turn, &h->stream[side->stream], side->at, PIECE);
         turn += n;
-        side->at += n * PART;
+        side->at += n * PIECE;
         side->left -= n;
-        if (side->left == 0)
+        if (side->left == 0) {
+            h->pass.at[which][turn - 1] = address(h->last[side->stream]);
             h->ended[h->ends++] = side->stream;
+        }
     }
     if (turn < TURNS)
         side_fill(h, which, turn, &h->idle, no_text, 0);
     return turn > 0;
 }
 
-/* What the next pass takes along; false: nothing. */
-ISA static bool hasher_plan(struct hasher *h)
+/* What the next pass takes along: found in the middle of a pass, while vectors work. */
+ISA __attribute__((noinline)) static void hasher_plan(struct hasher *h)
 {
-    h->ends = 0;
     const bool first = side_plan(h, 0), second = side_plan(h, 1);
     h->pass.stream[0][TURNS] = 0;
-    return first || second;
+    h->planned = first || second;
 }
 
-/* The last bytes of packets, which need not fill a part. */
+/* The packets that have their last bytes behind them. */
 ISA static void hasher_end(struct hasher *h)
 {
     uint8_t tag[TAG];
@@ -153,9 +178,7 @@ ISA static void hasher_end(struct hasher *h)
     for (size_t i = 0; i < h->ends; i++) {
         const size_t at = h->ended[i];
         struct aead_op *op = h->op[at];
-        const size_t rest = op->len % PART;
-        stream_finish(&h->stream[at], hasher_text(h, op) + op->len - rest, rest,
-                      op->len, tag);
+        stream_tag(&h->stream[at], tag);
         h->op[at] = NULL;
         if (h->opening) {
             check_tag(op, tag);
@@ -167,17 +190,28 @@ ISA static void hasher_end(struct hasher *h)
     h->ends = 0;
 }
 
+ISA static inline bool hasher_waits(const struct hasher *h)
+{
+    return h->planned || h->side[0].left + h->side[1].left > 0;
+}
+
 /* Brings to their ends what no pass will take along. */
 ISA static void hasher_finish(struct hasher *h)
 {
     for (int i = 0; i < 2; i++) {
         struct side *side = &h->side[i];
+        struct stream *s = &h->stream[side->stream];
+        for (size_t turn = 0; h->planned && turn < TURNS; turn++)
+            stream_blocks((void *)(uintptr_t)h->pass.stream[i][turn],
+                          (const void *)(uintptr_t)h->pass.at[i][turn], PIECE_BLOCKS);
         if (side->left == 0)
             continue;
-        stream_blocks(&h->stream[side->stream], side->at, side->left * PART / 16);
+        stream_blocks(s, side->at, (side->left - 1) * PIECE_BLOCKS);
+        stream_blocks(s, h->last[side->stream], PIECE_BLOCKS);
         side->left = 0;
         h->ended[h->ends++] = side->stream;
     }
+    h->planned = false;
     hasher_end(h);
 }
 
@@ -185,19 +219,25 @@ ISA static void hasher_finish(struct hasher *h)
 ISA static size_t chacha_xor_lanes_hashing(struct hasher *h, const uint32_t words[12],
                                            const struct lanes *l, __m512i rows[16])
 {
-    __m512i x[16];
-
-    h->blocks -= l->used;
-    if (l->used <= 16 || !hasher_plan(h))
+    if (l->used <= 16) {
+        h->blocks -= l->used;
         return chacha_xor_lanes(words, l, rows);
-    h->pass.words = words;
-    h->pass.block = l->block;
-    h->pass.low = l->low;
-    h->pass.high = l->high;
-    h->pass.rows = rows;
-    rows_of_32_hashing(&h->pass, x);
-    xor_16(x, l, 0);
-    hasher_end(h);
+    }
+    if (!h->planned)
+        hasher_plan(h);
+    h->blocks -= l->used;
+    if (h->planned) {
+        h->pass.words = words;
+        h->pass.block = l->block;
+        h->pass.low = l->low;
+        h->pass.high = l->high;
+        h->pass.rows = rows;
+        first_half_hashing(&h->pass, l);
+        hasher_end(h);
+    } else {
+        first_half(words, l, rows);
+    }
+    hasher_plan(h);
     xor_16_of_rows(rows, l, 16);
     return 16 * sizeof *rows;
 }

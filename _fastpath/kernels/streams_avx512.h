@@ -2,7 +2,7 @@
  *
  * Poly1305 (RFC 8439 section 2.5) in general registers, so that it can be computed
  * between the vector instructions of ChaCha20 (chacha_hashing_avx512.h): two texts at a
- * time, PART bytes of each per double round.
+ * time, PIECE bytes of each per turn.
  *
  * An accumulator is h[0] + h[1] 2^64 + h[2] 2^128 with h[2] <= 4: both halves of r are
  * below 2^60 and the upper one is a multiple of 4, so s = r[1] * 5 / 4 stands for what
@@ -18,6 +18,9 @@
 #include "bytes.h"
 #include "poly1305_64.h"
 #include "text.h"
+
+#define PIECE_BLOCKS 9
+#define PIECE (16 * PIECE_BLOCKS)
 
 /* One text.  The assembler knows the places of h, r and s. */
 struct stream {
@@ -65,9 +68,9 @@ ISA static inline void stream_start(struct stream *s, const uint8_t key[32])
     "movq " h2 ", " T0 "\n\t"                                \
     "imulq 40(" s "), " T0 "\n\t"              /* h2 s */    \
     "imulq 24(" s "), " h2 "\n\t"              /* h2 r0 */   \
-    "addq " T0 ", " h1 "\n\tadcq " T1 ", " h2 "\n\t"
+    "addq " T2 ", " T0 "\n\t"                  /* below 2^64 */
 #define BLOCK_5(s, h0, h1, h2, at)                            \
-    "addq " T2 ", " h1 "\n\tadcq $0, " h2 "\n\t"             \
+    "addq " T0 ", " h1 "\n\tadcq " T1 ", " h2 "\n\t"        \
     "movq " h2 ", %%rdx\n\t"                                 \
     "shrq $2, %%rdx\n\tandq $3, " h2 "\n\t"
 #define BLOCK_6(s, h0, h1, h2, at)                            \
@@ -100,21 +103,9 @@ ISA static inline void stream_blocks(struct stream *s, const uint8_t *at, size_t
         stream_block(s, at);
 }
 
-/* The tag of a text of `length` bytes, of which n are left at `at`. */
-ISA static inline void stream_finish(struct stream *s, const uint8_t *at, size_t n,
-                                     uint32_t length, uint8_t tag[16])
+/* The tag, once the last block was taken. */
+ISA static inline void stream_tag(const struct stream *s, uint8_t tag[16])
 {
-    __m128i last;
-
-    stream_blocks(s, at, n / 16);
-    if (n % 16 > 0) {
-        const __mmask16 rest = (__mmask16)((1 << n % 16) - 1);
-        last = _mm_maskz_loadu_epi8(rest, at + n / 16 * 16);
-        stream_block(s, (const void *)&last);
-    }
-    last = _mm_set_epi64x(length, 0); /* behind the length of the AAD */
-    stream_block(s, (const void *)&last);
-
     /* g = h + 5; it reaches 2^130 exactly when h >= p, and is then h - p */
     const uint64_t h0 = s->h[0], h1 = s->h[1], h2 = s->h[2];
     const uint64_t g0 = h0 + 5, g1 = h1 + (g0 < 5), g2 = h2 + (g1 < h1);

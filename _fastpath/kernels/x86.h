@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Which vector registers an x86-64 kernel may use: the CPU must have them and the
- * operating system must save them (Intel SDM volume 1, sections 13.2 and 13.3).
+ * operating system must save them (Intel SDM volume 1, sections 13.2 and 13.3).  And
+ * which of AMD's CPUs this is.
  */
 #ifndef TUNNEL_KERNELS_X86_H
 #define TUNNEL_KERNELS_X86_H
 
+#include <cpuid.h>
 #include <stdint.h>
 
 /* Register files in XCR0 */
@@ -22,6 +24,17 @@ static inline int os_saves(uint32_t files)
         return 0;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (low & files) == files;
+}
+
+/* AMD's number of the family (AMD64 manual volume 3, CPUID function 1): 0x19 is Zen 3
+ * and 4, 0x1a Zen 5.  0 for other makers.  Slow, for it uses CPUID. */
+static inline unsigned amd_family(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    if (!__builtin_cpu_is("amd") || !__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+        return 0;
+    return (eax >> 8 & 0xf) == 0xf ? 0xf + (eax >> 20 & 0xff) : eax >> 8 & 0xf;
 }
 
 #endif
