@@ -42,6 +42,7 @@ C_SOURCES: dict[str, list[str]] = {
         "aip_node.c",
         "aip_walk.c",
         "b2s.c",
+        "cookies.c",
         "engine.c",
         "epoch.c",
         "gro.c",

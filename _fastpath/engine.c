@@ -135,7 +135,8 @@ int engine_init(struct engine *e, unsigned lanes)
     e->lane = reserve(lanes * sizeof(struct lane));
     atomic_store(&e->snapshot, first_snapshot());
     if (e->event_fd < 0 || !e->handshakes.slot || !e->lane ||
-        !atomic_load(&e->snapshot) || index_init(&e->index))
+        !atomic_load(&e->snapshot) || index_init(&e->index) ||
+        cookies_init(&e->cookies))
         return -1;
     for (; e->lanes < lanes; e->lanes++)
         failed |= lane_init(&e->lane[e->lanes], e->lanes);
@@ -160,6 +161,7 @@ void engine_finish(struct engine *e)
     for (unsigned i = 0; i < e->lanes; i++)
         commands_clear(&e->lane[i].commands);
     epoch_finish(&e->epoch);
+    cookies_finish(&e->cookies);
     if (atomic_load(&e->index.slots))
         index_finish(&e->index);
     if (s) {

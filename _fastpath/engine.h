@@ -7,6 +7,7 @@
 #define TUNNEL_ENGINE_H
 
 #include "aip.h"
+#include "cookies.h"
 #include "kernels/aead.h"
 #include "path.h"
 #include "ring.h"
@@ -108,6 +109,7 @@ struct engine {
     struct index_table index;
     struct path_stack events;
     struct handshake_ring handshakes;
+    struct awaited_cookies cookies;
     _Atomic uint64_t staged_bytes;
     size_t retired_snapshots; /* control thread only */
 };

@@ -27,7 +27,7 @@ cdef extern from "aip.h" nogil:
 
 
 cdef extern from "path.h" nogil:
-    enum: EVENT_UNANSWERED, EVENT_UNREPLIED
+    enum: EVENT_UNANSWERED, EVENT_UNREPLIED, EVENT_SOURCE
     enum: COMMAND_FLUSH, COMMAND_KEEPALIVE, COMMAND_PURGE
     struct endpoint:
         uint8_t address[16]
@@ -80,7 +80,7 @@ cdef extern from "path.h" nogil:
         pass
     bint endpoint_read(path *p, endpoint *out)
     void endpoint_write(path *p, const endpoint *e)
-    bint endpoint_learn(path *p, const endpoint *e)
+    uint32_t endpoint_learn(path *p, const endpoint *e)
     void endpoint_clear_source(path *p)
     bint endpoint_judge_source(path *p, const endpoint *e, bint good)
     bint endpoint_question(path *p, endpoint *out)
@@ -104,6 +104,16 @@ cdef extern from "path.h" nogil:
     void epoch_reclaim(epoch *e)
     void epoch_enter(epoch *e, unsigned reader)
     void epoch_leave(epoch *e, unsigned reader)
+
+
+cdef extern from "cookies.h" nogil:
+    struct awaited_cookie:
+        pass
+    struct awaited_cookies:
+        pass
+    awaited_cookie *cookie_await(awaited_cookies *t, uint32_t index,
+                                 const uint8_t *mac1, const uint8_t *key)
+    void cookie_forget(awaited_cookies *t, epoch *e, awaited_cookie *c)
 
 
 cdef extern from "worker.h" nogil:
@@ -165,6 +175,7 @@ cdef extern from "worker.h" nogil:
         index_table index
         path_stack events
         handshake_ring handshakes
+        awaited_cookies cookies
         uint64_t staged_bytes
         size_t retired_snapshots
     struct counters:
@@ -189,6 +200,7 @@ cdef extern from "worker.h" nogil:
         uint64_t now
         uint32_t look
         uint64_t carried
+        uint64_t waited
         snapshot *snapshot
         counters counters
     uint64_t clock_boottime()

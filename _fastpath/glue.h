@@ -6,9 +6,20 @@
 #define TUNNEL_GLUE_H
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "worker.h"
+
+/* calloc() at the start of a cache line, for what has members that must be there. */
+static inline void *zeroed_lines(size_t bytes)
+{
+    const size_t whole = (bytes + 63) / 64 * 64;
+    void *area = aligned_alloc(64, whole);
+
+    return area ? memset(area, 0, whole) : NULL;
+}
 
 static inline void add_relaxed(_Atomic uint64_t *counter, uint64_t n)
 {

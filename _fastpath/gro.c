@@ -165,6 +165,19 @@ static void begin(struct gro_item *item, const struct candidate *c)
     append(item, c, 0);
 }
 
+/* What waits between the two hosts of a packet whose flow cannot be told: a fragment,
+ * or one with options or extension headers. */
+static struct gro_item *between_hosts(struct gro *g, const uint8_t *packet, bool ipv4)
+{
+    const uint32_t at = ipv4 ? 12 : 8, length = ipv4 ? 8 : 32;
+
+    for (struct gro_item *item = g->item; item < g->item + GRO_FLOWS; item++)
+        if (item->pieces && item->ipv4 == ipv4 &&
+            !memcmp(item->first_header + at, packet + at, length))
+            return item;
+    return NULL;
+}
+
 bool gro_take(struct gro *g, uint8_t *packet, const struct ip_view *v,
               struct gro_item **before)
 {
@@ -172,8 +185,10 @@ bool gro_take(struct gro *g, uint8_t *packet, const struct ip_view *v,
     struct candidate c;
 
     *before = NULL;
-    if (!flow_of(packet, v, &c))
+    if (!flow_of(packet, v, &c)) {
+        *before = between_hosts(g, packet, v->version == 4);
         return false;
+    }
     for (struct gro_item *item = g->item; item < g->item + GRO_FLOWS; item++) {
         if (!item->pieces)
             room = item;

@@ -19,10 +19,8 @@ static bool authenticated(struct worker *w, struct arrival *d, uint32_t length)
 
     if (!atomic_load_explicit(&p->dead, memory_order_relaxed)) {
         struct endpoint known;
-        if (!endpoint_read(p, &known) || memcmp(&known, from, sizeof known)) {
-            if (endpoint_learn(p, from))
-                events |= EVENT_ROAMED;
-        }
+        if (!endpoint_read(p, &known) || memcmp(&known, from, sizeof known))
+            events |= endpoint_learn(p, from);
     }
     if (atomic_load_explicit(&k->awaiting_confirmation, memory_order_relaxed) &&
         atomic_exchange(&k->awaiting_confirmation, false)) {
@@ -88,12 +86,12 @@ static void deliver(struct worker *w, struct arrival *d, uint32_t length)
     }
     /* longest prefix over the whole table, not this peer's list (R53) */
     owner = aip_memo_lookup(&w->source_memo, &w->snapshot->routes, v.version, v.source);
-    if (owner != d->keypair->path)
+    if (owner != d->keypair->path) {
         drop(w, DROP_RX_SOURCE);
-    else if (!ecn_decapsulate(packet, &v, d->tos))
-        drop(w, DROP_RX_ECN);
-    else
-        give(w, packet, &v);
+        return;
+    }
+    ecn_decapsulate(packet, &v, d->tos);
+    give(w, packet, &v);
 }
 
 static void flush_merged(struct worker *w)

@@ -31,7 +31,8 @@ enum drop_reason {
     DROP_RX_MAC1 = 14,          /* handshake message with a wrong mac1 (R43) */
     DROP_RX_HANDSHAKE_FULL = 15,/* the ring to the control plane is full (R49) */
     DROP_RX_NO_KEY = 16,        /* no private key, or not up (R8) */
-    DROP_RX_INDEX = 17,         /* no keypair has this receiver index (R9) */
+    DROP_RX_INDEX = 17,         /* no keypair has this receiver index (R9), and no
+                                 * cookie is awaited under it (R47) */
     DROP_RX_EXPIRED = 18,       /* keypair older than REJECT_AFTER_TIME (R27) */
     DROP_RX_COUNTER = 19,       /* counter at or past REJECT_AFTER_MESSAGES (R28) */
     DROP_RX_AUTH = 20,          /* Poly1305 tag does not match */
@@ -39,14 +40,13 @@ enum drop_reason {
     DROP_RX_TOO_OLD = 22,       /* counter behind the window (R32) */
     DROP_RX_MALFORMED = 23,     /* inner packet is no IP packet (R52) */
     DROP_RX_SOURCE = 24,        /* inner source belongs to another peer (R53) */
-    DROP_RX_ECN = 25,           /* illegal outer/inner ECN combination (R56) */
-    DROP_RX_TUN = 26,           /* the TUN refused the packet */
+    DROP_RX_TUN = 25,           /* the TUN refused the packet */
     /* outbound again */
-    DROP_TX_ISOLATED = 27,      /* from one peer to another, of a hub that isolates */
+    DROP_TX_ISOLATED = 26,      /* from one peer to another, of a hub that isolates */
     /* between workers */
-    DROP_TX_LANE_FULL = 28,     /* the ring to the peer's worker is full */
-    DROP_RX_LANE_FULL = 29,
-    DROP_REASON_COUNT = 30
+    DROP_TX_LANE_FULL = 27,     /* the ring to the peer's worker is full */
+    DROP_RX_LANE_FULL = 28,
+    DROP_REASON_COUNT = 29
 };
 
 /* The 10 byte virtio_net header that precedes each packet on the TUN descriptor

@@ -66,10 +66,10 @@ void endpoint_write(struct path *p, const struct endpoint *e)
     endpoint_unlock(p, done);
 }
 
-bool endpoint_learn(struct path *p, const struct endpoint *from)
+uint32_t endpoint_learn(struct path *p, const struct endpoint *from)
 {
     struct endpoint e = *from;
-    uint32_t done = endpoint_lock(p);
+    uint32_t done = endpoint_lock(p), events = 0;
     bool moved = memcmp(p->endpoint.address, e.address, sizeof e.address) ||
                  p->endpoint.port != e.port || p->endpoint.family != e.family;
 
@@ -77,10 +77,14 @@ bool endpoint_learn(struct path *p, const struct endpoint *from)
         without_source(&p->refused);
     else if (e.source_family && same_source(&e, &p->refused))
         without_source(&e);
+    if (moved)
+        events |= EVENT_ROAMED;
+    if (e.source_family == 4 && (moved || !same_source(&e, &p->endpoint)))
+        events |= EVENT_SOURCE;
     if (memcmp(&p->endpoint, &e, sizeof e))
         put(p, &e);
     endpoint_unlock(p, done);
-    return moved;
+    return events;
 }
 
 void endpoint_clear_source(struct path *p)
@@ -297,6 +301,9 @@ enum drop_reason path_stage(struct path *p, _Atomic uint64_t *budget,
     enum drop_reason dropped = DROP_NONE;
     struct staged *s;
 
+    /* by a snapshot that still has it; its last COMMAND_PURGE may have been run */
+    if (atomic_load(&p->dead))
+        return DROP_TX_PEER_GONE;
     if (atomic_load_explicit(budget, memory_order_relaxed) + staged_bytes(length) >
         MAX_STAGED_BYTES)
         return DROP_TX_NO_MEMORY;

@@ -31,6 +31,7 @@ enum path_event {
     EVENT_UNREPLIED = 16,
     EVENT_CONFIRMED = 32,
     EVENT_ROAMED = 64,
+    EVENT_SOURCE = 128, /* not told to the protocol: see Pump.on_sources */
 };
 
 /* What the control thread asks of the worker that owns the outbound direction. */
@@ -132,8 +133,9 @@ static inline uint64_t keypair_age(const struct keypair *k, uint64_t now)
 bool endpoint_read(struct path *p, struct endpoint *out); /* false: none known */
 void endpoint_write(struct path *p, const struct endpoint *e); /* as configured */
 /* After authentication: where the peer is, and the address it talked to unless that is
- * refused.  True: the peer moved. */
-bool endpoint_learn(struct path *p, const struct endpoint *from);
+ * refused.  Returns EVENT_ROAMED if the peer moved, EVENT_SOURCE if the route has to be
+ * asked whether it leaves by the source's interface, which is a rule of IPv4 (R62). */
+uint32_t endpoint_learn(struct path *p, const struct endpoint *from);
 void endpoint_clear_source(struct path *p);
 /* The route to the peer was asked for.  A bad source is forgotten, and refused as long
  * as the peer stays where it is; a good one may be learned again.  Nothing happens when

@@ -77,6 +77,7 @@ cdef class Path:
     cdef Pump pump
     cdef public object token
     cdef set keypairs
+    cdef awaited_cookie *awaited
 
     @property
     def unanswered_since(self):
@@ -169,8 +170,10 @@ cdef class Path:
             return
         path_received(self.p, now)
         add_relaxed(&self.p.rx_bytes, size)
-        if e.family:
-            endpoint_learn(self.p, &e)
+        if not e.family:
+            return
+        if endpoint_learn(self.p, &e) & EVENT_SOURCE and self.pump.on_sources:
+            self.pump.on_sources([self], True)
 
     def check_unanswered(self):
         if not self.p:
@@ -243,6 +246,21 @@ cdef class Path:
         epoch_retire(&self.pump.e.epoch, &which.k.retired, which.k, keypair_release)
         which.k = NULL
 
+    def expect_cookie(self, unsigned int index, bytes mac1, bytes key):
+        if len(mac1) != 16 or len(key) != 32:
+            raise ValueError("mac1, key: must be 16 and 32 bytes")
+        self.expect_no_cookie()
+        if self.p:
+            self.awaited = cookie_await(
+                &self.pump.e.cookies, index, packed(mac1), packed(key))
+            if not self.awaited:
+                raise MemoryError
+
+    def expect_no_cookie(self):
+        if self.awaited:
+            cookie_forget(&self.pump.e.cookies, &self.pump.e.epoch, self.awaited)
+        self.awaited = NULL
+
     def flush(self, *, bint keepalive):
         self.command(COMMAND_FLUSH | (COMMAND_KEEPALIVE if keepalive else 0))
 
@@ -261,6 +279,9 @@ cdef class Path:
 
     cdef void forget(self):
         cdef Keypair handle
+        if self.pump.stopped:  # freed with the table
+            self.awaited = NULL
+        self.expect_no_cookie()
         for handle in self.keypairs:
             handle.k = NULL
         self.keypairs.clear()

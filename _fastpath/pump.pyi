@@ -1,6 +1,6 @@
 """Types of the packet pump (see pump.pyx for the packet's way through it)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Self
 
@@ -93,7 +93,8 @@ class Path:
         endpoint: tuple[PackedAddress, int, int] | None,
         source: tuple[PackedAddress, int] | None,
     ) -> None:
-        """The control plane received one; it moves the endpoint (R54)."""
+        """The control plane received one; it moves the endpoint (R54). A source that
+        is to be judged is, before this returns: see `Pump.on_sources`."""
 
     def check_unanswered(self) -> int:
         """`unanswered_since`; when that is 0, UNANSWERED is posted again next time."""
@@ -126,13 +127,21 @@ class Path:
     def drop_keypair(self, keypair: Keypair) -> None:
         """Takes it out of the index table; memory is wiped once no worker reads it."""
 
+    def expect_cookie(self, index: int, mac1: bytes, key: bytes) -> None:
+        """A handshake message with this sender index and mac1 (16 bytes) is about to be
+        sent. From now on, and instead of those expected before, a cookie reply to it is
+        handed over, once, if its tag is right under `key` (32 bytes, of the peer's
+        cookies); every other one is dropped."""
+
+    def expect_no_cookie(self) -> None: ...
     def flush(self, *, keepalive: bool) -> None:
         """Sends what is staged; if nothing, and `keepalive`, an empty packet (R37)."""
 
     def purge_staged(self) -> None: ...
 
 class Handshake:
-    """A handshake message (type 1, 2 or 3; mac1 of 1 and 2 already checked)."""
+    """A handshake message of type 1 or 2 with the right mac1, or an authentic cookie
+    reply (type 3) that was expected."""
 
     data: bytes
     endpoint: tuple[PackedAddress, int, int]
@@ -216,6 +225,12 @@ class Pump:
 
     @property
     def workers(self) -> int: ...
+
+    on_sources: Callable[[list[Path], bool], None] | None
+    """Called with peers of which another IPv4 source was learned, or one at another
+    place: from `note_received` with True, with those that the workers met from `drain`
+    with False. Whoever is called answers with `Path.judge_source`."""
+
     @property
     def event_fd(self) -> int: ...  # readable when there is something to drain
     @property

@@ -28,7 +28,7 @@ from tunnel.digest import blake2s
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from tunnel._fastpath cimport aead as aead_module
@@ -39,6 +39,7 @@ cdef extern from "glue.h" nogil:
     void add_relaxed(uint64_t *counter, uint64_t n)
     uint32_t take_bits(uint32_t *bits)
     void acknowledge(engine *e)
+    void *zeroed_lines(size_t bytes)
 
 
 from tunnel.constants import (
@@ -87,6 +88,7 @@ cdef class Pump:
     cdef list threads
     cdef dict paths  # address of the C path -> Path
     cdef object transaction
+    cdef public object on_sources
     cdef bint stopped
     cdef bint held  # wake-ups wait for `release`
     cdef uint32_t wanted  # by which lanes, as bits
@@ -109,23 +111,18 @@ cdef class Pump:
         self.workers = workers
         self.steered = len(more_queues) > 0
         self.peers = [0] * workers
-        self.e = <engine *>calloc(1, sizeof(engine))
-        self.w = <worker *>calloc(2 * workers, sizeof(worker))
+        self.e = <engine *>zeroed_lines(sizeof(engine))
+        self.w = <worker *>zeroed_lines(2 * workers * sizeof(worker))
         self.threads = []
         self.table = aip_new()
         if not self.e or not self.w or not self.table:
             raise MemoryError
-        if engine_init(self.e, workers):
-            raise MemoryError
-        for i in range(workers):
-            own = i == 0 or self.steered
-            tun = os.dup(more_queues[i - 1] if i and own else tun_fd)
-            os.set_blocking(tun, False)
-            self.e.lane[i].tun_fd = tun
-            self.e.lane[i].reads = own
+        try:
+            self.prepare([tun_fd, *more_queues])
+        except BaseException:
+            self.take_apart()
+            raise
         for i in range(2 * workers):
-            if worker_init(&self.w[i], self.e, i // 2, i):
-                raise MemoryError
             self.w[i].in_.gro.tcp = tcp_offload
             self.w[i].in_.gro.udp = udp_offload
         self.e.gso_off[0] = self.e.gso_off[1] = not trains
@@ -139,6 +136,26 @@ cdef class Pump:
         self.e.timing.last_minute = reject_after_time - min(
             reject_after_time, keepalive_timeout + rekey_timeout)
         self.stopped = False
+
+    cdef prepare(self, list queues):
+        """Descriptors and memory of all lanes and their workers."""
+        if engine_init(self.e, self.workers):
+            raise MemoryError
+        for i in range(self.workers):
+            own = i < len(queues)
+            tun = os.dup(queues[i if own else 0])
+            self.e.lane[i].tun_fd = tun
+            self.e.lane[i].reads = own
+            os.set_blocking(tun, False)
+        for i in range(2 * self.workers):
+            if worker_init(&self.w[i], self.e, i // 2, i):
+                raise MemoryError
+
+    cdef void take_apart(self):
+        """Gives back what `prepare` made, or the part of it that there was."""
+        engine_finish(self.e)
+        for i in range(2 * self.workers):
+            worker_finish(&self.w[i])
 
     def __del__(self):
         self.stop()
@@ -198,13 +215,11 @@ cdef class Pump:
         for path in self.paths.values():
             path_purge(path.p, &self.e.staged_bytes)
             path.p.sending = path.p.next = NULL
-        engine_finish(self.e)
+        self.take_apart()
         for path in self.paths.values():
             free(path.p)
             path.forget()
         self.paths.clear()
-        for i in range(2 * self.workers):
-            worker_finish(&self.w[i])
 
     def add_peer(self, token, address=None):
         cdef unsigned int lane
@@ -241,7 +256,7 @@ cdef class Pump:
         cdef Transaction t = Transaction.__new__(Transaction)
         t.pump = self
         t.next = next
-        t.removed = []
+        t.removed = {}
         self.transaction = t
         return t
 
@@ -275,6 +290,7 @@ cdef class Pump:
         cdef Handshake message
         cdef list events = []
         cdef list handshakes = []
+        cdef list learned = []
         if self.stopped:
             return events, handshakes
         acknowledge(self.e)
@@ -282,7 +298,10 @@ cdef class Pump:
         while p:
             next = p.event_next
             bits = take_bits(&p.events)
-            if p.owner:
+            if p.owner and bits & EVENT_SOURCE:
+                learned.append(<object>p.owner)
+                bits ^= EVENT_SOURCE
+            if p.owner and bits:
                 events.append((<object>p.owner, bits))
             p = next
         while len(handshakes) < most:
@@ -291,6 +310,8 @@ cdef class Pump:
                 break
             handshakes.append(message)
         epoch_reclaim(&self.e.epoch)
+        if learned and self.on_sources:
+            self.on_sources(learned, False)
         return events, handshakes
 
     def settle(self):

@@ -49,6 +49,11 @@ cdef void _work(worker *w) noexcept nogil:
             run_commands(w)
             went = outbound(w)
         worker_slices(w)
+        if w.waited:  # for room in a socket: from now on that is the helper's part
+            busy = 0
+            w.look = LOOK_ALL
+            hand_over(w)
+            continue
         if w.carried <= LITTLE:
             busy = 0
             worker_sleep(w)
@@ -65,7 +70,7 @@ cdef void _help(worker *w) noexcept nogil:
     """The outbound direction, from when it is handed over until it falls silent."""
     cdef size_t ran
     while helper_wait(w):
-        while True:
+        while not w.engine.stopping:
             worker_begin(w)
             ran = run_commands(w)
             if outbound(w) + ran == 0 and not helper_rest(w):

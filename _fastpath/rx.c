@@ -11,7 +11,8 @@
 
 #define MAC_BYTES 16
 
-/* ---- handshake messages: mac1 first, so that garbage never reaches Python (R43) */
+/* ---- handshake messages: mac1 first, so that garbage never reaches Python (R43);
+ * what has none has to be an answer that is awaited */
 
 static bool mac1_matches(struct worker *w, const uint8_t *data, uint32_t length)
 {
@@ -24,15 +25,35 @@ static bool mac1_matches(struct worker *w, const uint8_t *data, uint32_t length)
     return different == 0;
 }
 
-static void handshake_message(struct worker *w, struct arrival *d, bool has_mac)
+/* Types 1 and 2. */
+static void handshake_message(struct worker *w, struct arrival *d)
 {
     if (!w->snapshot->has_key)
         drop(w, DROP_RX_NO_KEY);
-    else if (has_mac && !mac1_matches(w, d->slot, d->length))
+    else if (!mac1_matches(w, d->slot, d->length))
         drop(w, DROP_RX_MAC1);
     else if (!handshake_push(w->engine, d->from, d->slot,
                              (uint16_t)d->length))
         drop(w, DROP_RX_HANDSHAKE_FULL);
+}
+
+/* Type 3: only one that is awaited, and each once (R47). */
+static void cookie_reply(struct worker *w, struct arrival *d)
+{
+    struct awaited_cookie *taken = NULL;
+    enum drop_reason why;
+
+    if (!w->snapshot->has_key) {
+        drop(w, DROP_RX_NO_KEY);
+        return;
+    }
+    why = cookie_take(&w->engine->cookies, d->slot, &taken);
+    if (why != DROP_NONE) {
+        drop(w, why);
+    } else if (!handshake_push(w->engine, d->from, d->slot, COOKIE_REPLY_LEN)) {
+        drop(w, DROP_RX_HANDSHAKE_FULL);
+        cookie_give_back(taken);
+    }
 }
 
 /* R1: the type with its reserved bytes, and the exact length. */
@@ -49,10 +70,12 @@ static void take_datagram(struct worker *w, struct arrival *d)
         take_data(w, d);
     else if (type < 1 || type > 3)
         drop(w, DROP_RX_TYPE);
-    else if (d->length != (type == 1 ? 148u : type == 2 ? 92u : 64u))
+    else if (d->length != (type == 1 ? 148u : type == 2 ? 92u : COOKIE_REPLY_LEN))
         drop(w, DROP_RX_LENGTH);
+    else if (type == 3)
+        cookie_reply(w, d);
     else
-        handshake_message(w, d, type != 3);
+        handshake_message(w, d);
 }
 
 /* ---- 3: drain the socket */

@@ -53,19 +53,34 @@ static void *add_control(struct msghdr *m, int level, int type, size_t size)
     return CMSG_DATA(c);
 }
 
+static bool link_local(const uint8_t *ipv6)
+{
+    return ipv6[0] == 0xfe && (ipv6[1] & 0xc0) == 0x80;
+}
+
+/* First of the control messages.  The address only: the route chooses the interface, as
+ * in the kernel's own module (R62), but for addresses that mean nothing without one. */
 static void set_source(const struct endpoint *to, struct msghdr *m)
 {
     if (to->source_family == 4) {
         struct in_pktinfo *info =
             add_control(m, IPPROTO_IP, IP_PKTINFO, sizeof *info);
         memcpy(&info->ipi_spec_dst, to->source, 4);
-        info->ipi_ifindex = (int)to->source_ifindex;
     } else if (to->source_family == 6) {
         struct in6_pktinfo *info =
             add_control(m, IPPROTO_IPV6, IPV6_PKTINFO, sizeof *info);
         memcpy(&info->ipi6_addr, to->source, 16);
-        info->ipi6_ifindex = to->source_ifindex;
+        if (link_local(to->source))
+            info->ipi6_ifindex = to->source_ifindex;
     }
+}
+
+static bool has_source(struct msghdr *m)
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(m);
+
+    return c && (c->cmsg_level == IPPROTO_IP ? c->cmsg_type == IP_PKTINFO
+                                             : c->cmsg_type == IPV6_PKTINFO);
 }
 
 int address_message(struct worker *w, uint32_t m, uint32_t n)
@@ -134,43 +149,91 @@ void wait_for_room(int fd)
     poll(&p, 1, 1);
 }
 
-/* What to do about an error of message m: true to try it again. */
-static bool try_again(struct worker *w, uint32_t m, int fd, int *tries)
-{
-    struct outbox *o = &w->out;
-    struct path *p = o->datagram[o->first[m]].keypair->path;
-    struct endpoint to;
+/* ---- errors */
 
-    switch (errno) {
-    case EINTR:
-        return true;
-    case EAGAIN:
-    case ENOBUFS:
-        if (++*tries > WAIT_TRIES)
-            return false;
-        wait_for_room(fd);
-        return true;
-    case ECONNREFUSED: /* an earlier datagram's answer; this one was not sent */
-        return ++*tries <= 2;
-    case EINVAL:
-    case ENETUNREACH:
-    case EADDRNOTAVAIL: /* the sticky source is no longer ours (U13) */
-        if (w->snapshot->connected || !endpoint_read(p, &to) || !to.source_family)
-            return false;
-        endpoint_clear_source(p);
-        return address_message(w, m, message_count(o, m)) == fd;
-    default:
-        return false;
-    }
+/* For which the sticky source can be to blame (U13); io/udp.py has the same ones. */
+static bool bad_source(int error)
+{
+    return error == EINVAL || error == ENETUNREACH || error == EHOSTUNREACH ||
+           error == EADDRNOTAVAIL || error == ENODEV || error == ENXIO;
 }
 
-/* One message as it stands; false with errno set. */
+static bool queue_full(int error)
+{
+    return error == EAGAIN || error == ENOBUFS;
+}
+
+/* What was tried since something went out. */
+struct attempts {
+    int count;
+    uint64_t waited; /* ns */
+};
+
+/* Up to 1 ms of waiting for a queue to drain.  A worker takes what comes in meanwhile;
+ * a helper has its worker for that. */
+static void wait_a_little(struct worker *w, int fd, int error)
+{
+    bool receives = worker_sends(w);
+    struct pollfd p[3] = {
+        {.fd = fd, .events = error == EAGAIN ? POLLOUT : 0},
+        {.fd = receives ? w->receive_fd[0] : -1, .events = POLLIN},
+        {.fd = receives ? w->receive_fd[1] : -1, .events = POLLIN},
+    };
+    uint32_t look = w->look;
+
+    poll(p, 3, 1);
+    w->look = (p[1].revents ? LOOK_SOCKET(0) : 0) | (p[2].revents ? LOOK_SOCKET(1) : 0);
+    if (receives && w->engine->lanes > 1)
+        inbound_handed(w);
+    inbound(w, 0);
+    inbound(w, 1);
+    w->look = look;
+}
+
+/* False: it has been long enough, or the pump stops. */
+static bool wait_for_socket(struct worker *w, int fd, int error, struct attempts *a)
+{
+    uint64_t before = clock_boottime(), waited;
+
+    if (a->waited >= WAIT_NS || w->waited >= ROUND_WAIT_NS ||
+        atomic_load(&w->engine->stopping))
+        return false;
+    wait_a_little(w, fd, error);
+    w->now = clock_boottime();
+    waited = w->now > before ? w->now - before : 1;
+    a->waited += waited;
+    w->waited += waited;
+    w->reads_left = 0; /* what is there already keeps the socket busy */
+    return true;
+}
+
+/* What to do about an error of message m, of n datagrams: true to try it again. */
+static bool try_again(struct worker *w, uint32_t m, uint32_t n, int fd, int error,
+                      struct attempts *a)
+{
+    struct outbox *o = &w->out;
+
+    if (error == EINTR)
+        return true;
+    if (queue_full(error))
+        return wait_for_socket(w, fd, error, a);
+    if (++a->count > 2)
+        return false;
+    if (error == ECONNREFUSED) /* an earlier datagram's answer; this was not sent */
+        return true;
+    if (!bad_source(error) || !has_source(&o->message[m].msg_hdr))
+        return false;
+    endpoint_clear_source(o->datagram[o->first[m]].keypair->path);
+    return address_message(w, m, n) == fd;
+}
+
+/* One message of one datagram as it stands; false with errno set. */
 static bool send_one(struct worker *w, uint32_t m, int fd)
 {
-    int tries = 0;
+    struct attempts a = {0};
 
     while (sendmsg(fd, &w->out.message[m].msg_hdr, MSG_DONTWAIT) < 0)
-        if (!try_again(w, m, fd, &tries))
+        if (!try_again(w, m, 1, fd, errno, &a))
             return false;
     return true;
 }
@@ -212,25 +275,34 @@ static void send_singly(struct worker *w, uint32_t m, int fd, int error)
                      wire_length(&o->datagram[from]), fd == w->send_fd[1], error);
 }
 
+/* Message m did not go, and will not as it is. */
+static void give_up(struct worker *w, uint32_t m, int fd, int error)
+{
+    uint32_t n = message_count(&w->out, m);
+
+    /* singly its datagrams would find the same queue, the same route */
+    if (n == 1 || queue_full(error) || (bad_source(error) && error != EINVAL))
+        count_add(&w->counters.drops[DROP_TX_SOCKET], n);
+    else
+        send_singly(w, m, fd, error);
+}
+
 void send_run(struct worker *w, int fd, uint32_t from, uint32_t to)
 {
     struct outbox *o = &w->out;
-    int tries = 0;
+    struct attempts a = {0};
 
     while (from < to) {
-        int n = sendmmsg(fd, &o->message[from], to - from, MSG_DONTWAIT);
+        int n = sendmmsg(fd, &o->message[from], to - from, MSG_DONTWAIT), error = errno;
         if (n > 0) {
             /* fewer than asked is no error: go on with the rest (R64) */
             for (; n > 0; n--, from++)
                 sent(w, o->first[from], message_count(o, from));
-            tries = 0;
-        } else if (!try_again(w, from, fd, &tries)) {
-            if (message_count(o, from) > 1)
-                send_singly(w, from, fd, errno);
-            else
-                drop(w, DROP_TX_SOCKET);
-            from++;
-            tries = 0;
+        } else if (try_again(w, from, message_count(o, from), fd, error, &a)) {
+            continue;
+        } else {
+            give_up(w, from++, fd, error);
         }
+        a = (struct attempts){0};
     }
 }

@@ -16,6 +16,8 @@ void stage(struct worker *w, struct path *p, const uint8_t *packet, uint32_t len
 
     if (reason)
         drop(w, reason);
+    if (reason == DROP_TX_PEER_GONE)
+        return;
     /* told at the first packet, then now and again, not for each one of a flood */
     if (atomic_load_explicit(&p->staged_count, memory_order_relaxed) > 1 &&
         w->now - p->asked_for_session < ASK_AGAIN)

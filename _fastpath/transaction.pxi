@@ -24,7 +24,7 @@ cdef class Transaction:
 
     cdef Pump pump
     cdef snapshot *next
-    cdef list removed
+    cdef dict removed  # its keys: Path
     cdef bint sockets_set
     cdef bint isolation_set
 
@@ -120,7 +120,7 @@ cdef class Transaction:
     def remove_peer(self, Path path):
         self.check()
         if path.p != NULL and path.pump is self.pump:
-            self.removed.append(path)
+            self.removed[path] = None
 
     def commit(self):
         cdef aip_garbage *garbage = NULL
@@ -140,6 +140,9 @@ cdef class Transaction:
             epoch_retire(&e.epoch, &unused.retired, unused, isolation_release)
         self.next = NULL
         self.pump.transaction = None
+        if self.removed:  # a batch under way with the table before still sends to them
+            with nogil:
+                engine_settle(e)
         for path in self.removed:
             self.pump.bury(path)
         with nogil:

@@ -152,6 +152,18 @@ static void take(struct worker *w, const uint8_t *vnet, uint8_t *packet,
 
 /* ---- 1: drain the TUN */
 
+/* After a read that gave no packet: will none come any more?  EIO: it is down. */
+static bool tun_is_gone(const struct worker *w, ssize_t n)
+{
+    if (n == 0)
+        return true; /* end of file */
+    if (n > 0 || errno == EAGAIN || errno == EIO)
+        return false;
+    /* EINVAL: the kernel could not describe one packet, and has dropped it.  All else,
+     * EBADFD (E7) and ECONNRESET, is for good; so is a device that only refuses. */
+    return errno != EINVAL || w->refused_reads == REFUSED_READS_MAX;
+}
+
 /* A packet of up to DIRECT_BYTES lands in the arena behind room for its header;
  * a larger one goes on in `large`, with as much room in front. */
 static ssize_t tun_read(struct worker *w, uint8_t *slot)
@@ -166,15 +178,20 @@ static ssize_t tun_read(struct worker *w, uint8_t *slot)
     do
         n = readv(w->lane->tun_fd, piece, 2);
     while (n < 0 && errno == EINTR);
-    if (n >= VNET_HDR_LEN)
+    if (n >= VNET_HDR_LEN) {
+        w->refused_reads = 0;
         return n - VNET_HDR_LEN;
-    if (n < 0 && (errno == EAGAIN || errno == EIO))
+    }
+    if (tun_is_gone(w, n)) {
+        atomic_store(&e->tun_gone, true);
+        engine_signal(e);
         return -1;
-    if (n > 0)
-        return 0;
-    atomic_store(&e->tun_gone, true); /* end of file, EBADFD (E7), ECONNRESET */
-    engine_signal(e);
-    return -1;
+    }
+    if (n < 0 && errno != EINVAL)
+        return -1;
+    w->refused_reads++;
+    memset(slot + SLOT_VNET_OFFSET, 0xff, VNET_HDR_LEN); /* contradicts any packet */
+    return 0;
 }
 
 /* What other lanes read for peers of this one. */
@@ -203,7 +220,7 @@ static size_t take_read(struct worker *w)
 {
     size_t reads = 0;
 
-    for (; reads < BATCH_MAX; reads++) {
+    for (; reads < w->reads_left; reads++) {
         uint8_t *slot = out_room(w, DIRECT_BYTES), *packet = slot + SLOT_PACKET_OFFSET;
         ssize_t length = tun_read(w, slot);
 

@@ -130,15 +130,12 @@ static void set_ecn_ce(uint8_t *packet, const struct ip_view *v)
     store16(packet + 10, (uint16_t)~sum);
 }
 
-bool ecn_decapsulate(uint8_t *packet, const struct ip_view *v, uint8_t outer_tos)
+void ecn_decapsulate(uint8_t *packet, const struct ip_view *v, uint8_t outer_tos)
 {
-    if ((outer_tos & 3) != 3)
-        return true;
-    if ((v->tos & 3) == 0)
-        return false;
-    if ((v->tos & 3) != 3)
+    const uint8_t inner = v->tos & 3;
+
+    if ((outer_tos & 3) == 3 && inner != 0 && inner != 3)
         set_ecn_ce(packet, v);
-    return true;
 }
 
 static uint32_t unreachable4(const uint8_t *packet, const struct ip_view *v,

@@ -42,8 +42,10 @@ struct ip_view {
 
 bool ip_parse(const uint8_t *packet, uint32_t length, struct ip_view *view);
 
-/* RFC 6040 decapsulation in place.  False: drop (outer CE, inner not ECT). */
-bool ecn_decapsulate(uint8_t *packet, const struct ip_view *view, uint8_t outer_tos);
+/* A congestion mark of the outer header reaches the inner one, in place (R56).  What
+ * is not ECT inside stays as it is.  RFC 6040 section 4.2 would drop it, but a path
+ * that marks wrongly must not cut off who does not use ECN (kernel: receive.c). */
+void ecn_decapsulate(uint8_t *packet, const struct ip_view *view, uint8_t outer_tos);
 
 /* Builds "address unreachable" for `packet` into `out` (ICMP_REPLY_MAX bytes), from
  * the address that could not be reached.  0 when none may be sent (RFC 1122 3.2.2,

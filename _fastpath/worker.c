@@ -84,6 +84,8 @@ void worker_begin(struct worker *w)
     aip_memo_forget(&w->source_memo);
     w->now = clock_boottime();
     w->carried = 0;
+    w->reads_left = w->waited ? READS_WHILE_FULL : BATCH_MAX;
+    w->waited = 0;
     for (int family = 0; family < 2; family++) {
         int own = s->fd[w->number][family];
         w->receive_fd[family] = own;

@@ -118,7 +118,10 @@ struct worker {
     uint64_t bulk_at; /* when last a round carried more than LITTLE */
     bool short_slices;
     uint64_t usual_slice; /* ns; before the first of them */
+    uint32_t refused_reads; /* of the TUN, one after the other */
     bool tun_full; /* nobody reads (in-memory TUN): no more waiting for room */
+    uint64_t waited;     /* ns, in this round, for room in a socket */
+    uint32_t reads_left; /* from the TUN, in this round */
     /* at most 100 ICMP errors a second */
     uint64_t icmp_refill;
     uint32_t icmp_tokens;
@@ -141,6 +144,10 @@ void worker_begin(struct worker *w);
  * round looks at what has.  Does not sleep while commands or other lanes' packets wait.
  */
 void worker_sleep(struct worker *w);
+
+/* So many packets that the kernel cannot describe, and no other between them, are
+ * taken for a device that works no more. */
+#define REFUSED_READS_MAX 1000
 
 /* After a round with more bytes than this there is likely more: the next one looks
  * everywhere without asking poll().  After less, about one packet, asking is cheaper
@@ -215,7 +222,10 @@ uint32_t wire_length(const struct datagram *d);
 int address_message(struct worker *w, uint32_t m, uint32_t n);
 void send_run(struct worker *w, int fd, uint32_t from, uint32_t to);
 void wait_for_room(int fd);
-#define WAIT_TRIES 20 /* of 1 ms, for room in a full queue */
+#define WAIT_TRIES 20             /* of 1 ms, for room in the TUN's queue */
+#define WAIT_NS 20000000u         /* for room in a socket, while nothing goes out */
+#define ROUND_WAIT_NS 50000000u   /* all waits of a round */
+#define READS_WHILE_FULL 8        /* of the TUN, in the round after one that waited */
 
 /* ---- tun_write.c */
 

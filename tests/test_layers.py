@@ -34,6 +34,7 @@ LAYERS = {
         "limits",
         "loop",
         "network",
+        "outgoing",
         "reloads",
         "status",
         "sticky",

@@ -17,6 +17,7 @@ from tunnel.driver import Driver
 from tunnel.errors import DeviceError
 from tunnel.io.base import SendResult, UdpTransport
 from tunnel.loop import ControlLoop
+from tunnel.outgoing import Outgoing
 from tunnel.protocol.node import Node
 from tunnel.protocol.peer import Peer
 from tunnel.protocol.types import Datagram
@@ -70,7 +71,8 @@ class Device:
         self.loop = loop
         self.pump = pump
         self.node = node
-        self.driver = Driver(loop, pump, node, self._send)
+        self.outgoing = Outgoing(loop, self._send)
+        self.driver = Driver(loop, pump, node, self.outgoing.send)
         self.open_transport = open_transport
         self.network = network
         self.on_settings = on_settings
@@ -97,6 +99,7 @@ class Device:
             return
         self._closed = True
         self.driver.close()
+        self.outgoing.close()
         self.pump.stop()
         if self.transport is not None:
             self.transport.close()
@@ -145,13 +148,11 @@ class Device:
                 put_sockets(change, transport)
         self.transport = transport
 
-    def _send(self, datagram: Datagram) -> None:
+    def _send(self, datagram: Datagram) -> SendResult:
         """One of the protocol's own."""
         if self.transport is None:
-            return
-        result = self.transport.send(*datagram)
-        if result is not SendResult.SENT:
-            log.debug("a handshake message was %s", result.value)
+            return SendResult.NO_SOCKET
+        return self.transport.send(*datagram)
 
     def set_mtu(self, mtu: int) -> None:
         """The interface's MTU is this now."""

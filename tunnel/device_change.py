@@ -176,10 +176,11 @@ class DeviceChange:
             raise failure from error
 
     def _publish(self, after: DeviceState) -> None:
-        """Removed peers first forget their keys; new ones are known to the protocol
-        under the new private key (R69)."""
-        self._peers.forget_removed()
+        """The packet path first, which carries packets by the state before until it
+        has the one after. Then removed peers leave the protocol, and new ones are known
+        to it under the new private key (R69)."""
         self._transaction.commit()
+        self._peers.forget_removed()
         for step in self._steps.at_commit:
             step()
         self._peers.introduce_added()

@@ -70,10 +70,16 @@ class ConfigError(TunnelError):
     """A configuration that was refused as a whole, with every problem found in it.
 
     `files` are those that were read, or looked for: mending one of them may help.
+    `temporary`: the same files may be right later, when their names have addresses.
     """
 
     def __init__(
-        self, source: str, problems: list[ConfigProblem], files: tuple[Path, ...] = ()
+        self,
+        source: str,
+        problems: list[ConfigProblem],
+        files: tuple[Path, ...] = (),
+        *,
+        temporary: bool = False,
     ) -> None:
         count = len(problems)
         head = f"{source}: {count} problem{'s' if count != 1 else ''}"
@@ -81,6 +87,7 @@ class ConfigError(TunnelError):
         self.source = source
         self.problems = problems
         self.files = files
+        self.temporary = temporary
 
 
 class ApplyError(TunnelError):
@@ -153,8 +160,7 @@ class DropReason(IntEnum):
     RX_TOO_OLD = 22
     RX_MALFORMED = 23
     RX_SOURCE = 24
-    RX_ECN = 25
-    RX_TUN = 26
-    TX_ISOLATED = 27
-    TX_LANE_FULL = 28
-    RX_LANE_FULL = 29
+    RX_TUN = 25
+    TX_ISOLATED = 26
+    TX_LANE_FULL = 27
+    RX_LANE_FULL = 28

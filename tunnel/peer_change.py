@@ -79,6 +79,7 @@ class PeerChanges:
             self._add(key, after)
         elif before is not None and after is None:
             self._removed.append(key)
+            self._transaction.remove_peer(_path_of(self._device.node.peers[key]))
         elif before is not None and after is not None:
             self._update(key, before, after)
 
@@ -125,12 +126,13 @@ class PeerChanges:
     # --- the instant
 
     def forget_removed(self) -> None:
-        """Before the commit of the table: they forget their keys."""
+        """After the commit of the table, which took their keys out of the packet path:
+        until then each packet found a peer that could send it. Before the private key
+        changes: the protocol knows only those that stay then (R69)."""
         node, now = self._device.node, self._device.loop.now()
         for key in self._removed:
             path = _path_of(node.peers[key])
             node.remove_peer(key, now)
-            self._transaction.remove_peer(path)
             path.token = None  # or else both would wait for the garbage collector
 
     def introduce_added(self) -> None:

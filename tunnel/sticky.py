@@ -1,16 +1,20 @@
-"""Remembered source addresses, looked over when the system's routes change (R62, U13).
+"""Remembered source addresses: judged when learned and when routes change (R62, U13).
 
-A peer is answered from the address and through the interface that it last talked to.
-That is wrong once the address is no longer ours, or once the route to the peer leaves
-by another interface: then the kernel chooses, as it does in WireGuard's own module.
+A peer is answered from the address that it last talked to, by the way that the routes
+say. That address is wrong once it is no longer ours, or, of IPv4, when the route leaves
+by another interface than the peer's packets come in on: then the kernel chooses one.
+WireGuard's own module has the same rules, and looks at each packet that it sends.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from tunnel.io.routes_linux import Question, Route, RouteMonitor, RouteTable
+from tunnel.io.sockopt import is_link_local
 from tunnel.loop import Timer
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ log = logging.getLogger("tunnel.sticky")
 
 _DELAY: Final = 200_000_000  # from the first change on, for those that come with it
 _AT_ONCE: Final = 200  # peers; then timers, path events and clients get their turn
-_SHARE: Final = 20  # of the time, at most one 20th, however often routes change
+_SHARE: Final = 20  # of the time, at most one 20th, however often something changes
 
 _Asked = tuple["Path", tuple[bytes, int]]
 
@@ -44,21 +48,27 @@ class StickySources:
             raise
         self._timer: Timer | None = None
         self._waiting: list[Peer] = []
+        self._learned: dict[Path, None] = {}  # in order of arrival
+        self._learned_timer: Timer | None = None
         self._again = False  # routes changed while the peers were gone through
         self._not_before = 0
         self._spent = 0
         self._ours: dict[tuple[bytes, int], bool] = {}
         self._closed = False
         self._loop.add_reader(self._monitor.fileno(), self._on_change)
+        device.pump.on_sources = self._on_sources
 
     def close(self) -> None:
         """Idempotent."""
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._device.pump.on_sources = None
+        for timer in (self._timer, self._learned_timer):
+            if timer is not None:
+                timer.cancel()
         self._waiting.clear()
+        self._learned.clear()
         self._loop.remove_reader(self._monitor.fileno())
         self._monitor.close()
         self._table.close()
@@ -89,7 +99,7 @@ class StickySources:
         started = self._loop.now()
         some = self._waiting[-_AT_ONCE:]
         del self._waiting[-_AT_ONCE:]
-        self._look_over(some)
+        self._look_over([peer.path for peer in some])  # type: ignore[misc]
         now = self._loop.now()
         self._spent += now - started
         if self._waiting:
@@ -100,15 +110,43 @@ class StickySources:
             self._again = False
             self._schedule()
 
-    def _look_over(self, peers: list[Peer]) -> None:
+    # --- sources just learned
+
+    def _on_sources(self, paths: list[Path], at_once: bool) -> None:
+        """`at_once`: an answer is about to leave."""
+        if at_once:
+            self._look_over(paths)
+            return
+        self._learned.update(dict.fromkeys(paths))
+        if self._learned_timer is None:
+            self._look_at_learned()
+
+    def _look_at_learned(self) -> None:
+        """Some of them. Who comes in by two ways has another one with each packet."""
+        self._learned_timer = None
+        started = self._loop.now()
+        if started >= self._not_before:
+            some = list(islice(self._learned, _AT_ONCE))
+            for path in some:
+                del self._learned[path]
+            self._look_over(some)
+            now = self._loop.now()
+            self._not_before = now + _SHARE * (now - started)
+        if self._learned:
+            self._learned_timer = self._loop.call_at(
+                self._not_before, self._look_at_learned
+            )
+
+    # --- the routing table
+
+    def _look_over(self, paths: Sequence[Path]) -> None:
         transport = self._device.transport
         if transport is None or transport.connected is not None:
             return
         mark, own_port = self._device.state.fwmark, transport.port
         asked: list[_Asked] = []
         questions: list[Question] = []
-        for peer in peers:
-            path: Path = peer.path  # type: ignore[assignment]  # ten thousand times
+        for path in paths:
             found = path.source_question()
             if found is None:
                 continue
@@ -124,7 +162,7 @@ class StickySources:
             asked, self._table.ask(questions), strict=True
         ):
             if route is not None:
-                good = self._ours.get(source, True) and leaves_by(route, source[1])
+                good = self._ours.get(source, True) and leaves_by(route, source)
                 if path.judge_source(source, good):
                     log.debug("a source is %s", "good again" if good else "forgotten")
 
@@ -137,13 +175,17 @@ class StickySources:
         }
         sources = list(new)
         questions = [
-            Question(address, scope_id=ifindex if address[:2] == b"\xfe\x80" else 0)
+            Question(address, scope_id=ifindex if is_link_local(address) else 0)
             for address, ifindex in sources
         ]
         for source, route in zip(sources, self._table.ask(questions), strict=True):
             self._ours[source] = route is None or route.local
 
 
-def leaves_by(route: Route, ifindex: int) -> bool:
-    """Whether the route exists and uses this interface (0: any)."""
+def leaves_by(route: Route, source: tuple[bytes, int]) -> bool:
+    """Whether the route exists and suits the source: IPv6 addresses are good on every
+    interface, but for link-local ones."""
+    address, ifindex = source
+    if len(address) == 16 and not is_link_local(address):
+        ifindex = 0
     return route.ifindex != 0 and ifindex in {0, route.ifindex}

@@ -75,10 +75,12 @@ class Rig:
         self.device: Any = SimpleNamespace(
             loop=self.loop,
             live_peers={},
+            pump=SimpleNamespace(on_sources=None),
             transport=SimpleNamespace(connected=None, port=51820),
             state=SimpleNamespace(fwmark=5),
         )
         self.monitor, self.table = FakeMonitor(), FakeTable()
+        self.sources: Any = None
 
     def peers(self, *addresses: bytes | None) -> list[FakePath]:
         paths = [FakePath(n, address) for n, address in enumerate(addresses)]
@@ -97,7 +99,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     made = Rig()
     monkeypatch.setattr(sticky, "RouteMonitor", lambda: made.monitor)
     monkeypatch.setattr(sticky, "RouteTable", lambda: made.table)
-    sources = sticky.StickySources(made.device)
+    made.sources = sources = sticky.StickySources(made.device)
     yield made
     sources.close()
     sources.close()
@@ -146,7 +148,8 @@ def test_verdicts(rig: Rig) -> None:
 def test_ipv6_addresses_have_to_be_ours_too(rig: Rig) -> None:
     ours, again, gone = rig.peers(V6, V6, LINK_LOCAL)
     rig.table.answers = {V6: Route(1, local=True), LINK_LOCAL: Route(4)}
-    rig.table.answers |= {ours.far: Route(3), again.far: Route(3), gone.far: Route(4)}
+    # of the first two on any interface, as far as there is a route
+    rig.table.answers |= {ours.far: Route(8), again.far: Route(3), gone.far: Route(4)}
     rig.monitor.notify()
     rig.run()
     assert [ours.judged, again.judged, gone.judged] == [[True], [True], [False]]
@@ -168,8 +171,53 @@ def test_without_sockets_there_is_nothing_to_ask(rig: Rig, transport: object) ->
     assert path.judged == [True]
 
 
-def test_the_interface_of_a_route() -> None:
-    assert sticky.leaves_by(Route(3), 3)
-    assert sticky.leaves_by(Route(3), 0)
-    assert not sticky.leaves_by(Route(3), 2)
-    assert not sticky.leaves_by(Route(0), 0)
+def test_learned_sources_are_judged_at_once(rig: Rig) -> None:
+    good, bad, nothing = rig.peers(V4, V4, None)
+    rig.table.answers = {bad.far: Route(3)}
+    for at_once in (True, False):
+        rig.device.pump.on_sources([good, bad, nothing], at_once)
+        assert (good.judged.pop(), bad.judged.pop()) == (True, False)
+        assert not good.judged + bad.judged + nothing.judged
+
+
+def test_what_a_flood_of_learned_sources_costs_is_bounded(rig: Rig) -> None:
+    """While the last look is not paid for, what the workers learn waits, once for each
+    peer; an answer that is about to leave does not."""
+    paths = rig.peers(*[V4] * 450)
+    rig.device.pump.on_sources(paths, False)
+    assert [len(questions) for questions in rig.table.asked] == [200]
+    for _ in range(3):
+        rig.device.pump.on_sources(paths[:10], False)
+    assert len(rig.table.asked) == 1
+    rig.device.pump.on_sources([paths[440]], True)
+    assert paths[440].judged == [True]
+    rig.run(1000)
+    assert [len(questions) for questions in rig.table.asked] == [200, 1, 200, 60]
+    assert [len(path.judged) for path in paths] == [2] * 10 + [1] * 430 + [2] + [1] * 9
+
+
+def test_nobody_is_asked_after_the_end(rig: Rig) -> None:
+    paths = rig.peers(*[V4] * 300)
+    rig.device.pump.on_sources(paths, False)
+    assert len(rig.table.asked) == 1
+    rig.sources.close()
+    assert rig.device.pump.on_sources is None
+    rig.run()
+    assert len(rig.table.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "index", "good"),
+    [
+        (V4, 3, True),
+        (V4, 0, True),
+        (V4, 2, False),
+        (V6, 2, True),
+        (LINK_LOCAL, 3, True),
+        (LINK_LOCAL, 2, False),
+    ],
+)
+def test_the_interface_of_a_route(address: bytes, index: int, good: bool) -> None:
+    """A rule of the kernel's module for IPv4; link-local addresses have only one."""
+    assert sticky.leaves_by(Route(3), (address, index)) is good
+    assert not sticky.leaves_by(Route(0), (address, index))

@@ -2,10 +2,13 @@
  *
  * Preloaded by test_pump_errors.py: sendmmsg and recvmmsg that misbehave on demand.
  * SHIM_SEND_MOST=n     sends at most n messages per call (R64)
+ * SHIM_SEND_MS=n       takes n ms for each call
  * SHIM_SEND_ERRNO=e    fails SHIM_SEND_TIMES calls with errno e, every 10th call
  * SHIM_GSO_ERRNO=e     fails every message that asks for UDP_SEGMENT with errno e,
  * SHIM_GSO_FROM=n      if its datagrams have n bytes or more
  * SHIM_RECV_ERRNO=e    fails every second call with errno e
+ * SHIM_READV_ERRNO=e   fails every SHIM_READV_EVERY-th readv that would find a packet,
+ *                      which is lost, with errno e
  * shim_refused() is how often it refused UDP_SEGMENT, shim_receives() how often
  * recvmmsg was called, shim_later(s) sets CLOCK_BOOTTIME forward by s seconds.
  */
@@ -18,7 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 static atomic_int refused, receives, ahead;
 
@@ -78,6 +83,7 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
 
     if (!real)
         real = dlsym(RTLD_NEXT, "sendmmsg");
+    usleep(1000 * (useconds_t)number("SHIM_SEND_MS"));
     if (error && atomic_fetch_add(&calls, 1) % 10 < number("SHIM_SEND_TIMES")) {
         errno = error;
         return -1;
@@ -111,4 +117,21 @@ int recvmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags,
         return -1;
     }
     return real(fd, messages, n, flags, timeout);
+}
+
+ssize_t readv(int fd, const struct iovec *piece, int n)
+{
+    static ssize_t (*real)(int, const struct iovec *, int);
+    static atomic_int found;
+    int error = number("SHIM_READV_ERRNO");
+    ssize_t result;
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "readv");
+    result = real(fd, piece, n);
+    if (error && result > 0 && ++found % number("SHIM_READV_EVERY") == 0) {
+        errno = error;
+        return -1;
+    }
+    return result;
 }

@@ -324,15 +324,39 @@ def test_g8_g10_a_wrong_first_checksum_is_written_alone_with_a_clean_header() ->
     assert len(unmerged(merged)) == 2
 
 
-def test_g3_fragments_and_options_stay_alone() -> None:
+def without_a_flow() -> list[bytes]:
+    """A fragment, one with an IPv4 option, one with an IPv6 extension header."""
     fragment = bytearray(udp(4, bytes(100)))
     fragment[6] = 0x20
     optional = tcp(4, 1, bytes(100))
     optional = finished(b"\x46" + optional[1:20] + bytes(4) + optional[20:], 24, 6)
     extension = bytearray(udp(6, bytes(100)))
     extension[6] = 0
-    for packet in (bytes(fragment), optional, bytes(extension)):
+    return [bytes(fragment), optional, bytes(extension)]
+
+
+def test_g3_fragments_and_options_stay_alone() -> None:
+    for packet in without_a_flow():
         assert offload.merge([packet, packet]) == [NONE + packet, NONE + packet]
+
+
+def test_g3_they_do_not_overtake_what_their_hosts_have_sent() -> None:
+    for packet in without_a_flow():
+        version = packet[0] >> 4
+        first = [udp(version, bytes(100)), tcp(version, 1, bytes(100))]
+        then = udp(version, bytes(90))
+        written = offload.merge([*first, packet, then])
+        assert sorted(written[:2]) == sorted(NONE + each for each in first)
+        assert written[2:] == [NONE + packet, NONE + then]
+
+
+def test_g3_other_hosts_are_not_held_up_by_them() -> None:
+    for packet in without_a_flow():
+        version = packet[0] >> 4
+        other = [tcp(version, 1 + 100 * i, bytes(100), host=2) for i in range(2)]
+        alone, merged = offload.merge([other[0], packet, other[1]])
+        assert alone == NONE + packet
+        assert len(unmerged(merged)) == 2
 
 
 def test_g9_udp_without_checksum_is_not_merged() -> None:

@@ -291,6 +291,28 @@ def test_stop_is_idempotent_and_leaks_nothing() -> None:
     assert threading.active_count() == threads
 
 
+def test_pump_whose_second_queue_is_none_leaves_nothing_open() -> None:
+    before = descriptors()
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with a, b:
+        for _ in range(20):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                Pump(a.fileno(), workers=2, more_queues=[10**6])
+    assert descriptors() == before
+
+
+def test_removing_a_peer_twice_in_a_transaction_removes_it_once() -> None:
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        with rig.pump.begin() as t:
+            t.remove_prefix(*prefix("10.0.0.2/32"))
+            t.remove_peer(path)
+            t.remove_peer(path)
+        _, end, _ = rig.session("10.0.0.2/32")
+        rig.write(ipv4("10.0.0.1", "10.0.0.2", b"on"))
+        assert end.receive()[1][20:22] == b"on"
+
+
 def test_pump_that_never_started_frees_itself() -> None:
     before = descriptors()
     for _ in range(20):

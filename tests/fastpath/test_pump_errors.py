@@ -85,3 +85,39 @@ def test_f39_receiving_survives_errors(shim: Path, name: str) -> None:
     assert out == list(range(200))
     assert into == list(range(50))
     assert drops == {}
+
+
+READING = r"""
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from fastpath.rig import Rig, ipv4
+got = []
+with Rig() as rig:
+    path, end, keypair = rig.session("10.0.0.2/32")
+    end.socket.settimeout(0.5)
+    for i in range(100):
+        rig.write(ipv4("10.0.0.1", "10.0.0.2", bytes([i])))
+        try:
+            got.append(end.receive()[1][20])
+        except TimeoutError:
+            if rig.pump.failure:
+                break
+    drops = {k: v for k, v in rig.pump.counters().items() if v and "drop" in k}
+    print(json.dumps([got, drops, rig.pump.failure]))
+"""
+
+
+def test_a_packet_that_the_tun_cannot_describe_costs_only_itself(shim: Path) -> None:
+    settings = {"shim_readv_errno": errno.EINVAL, "shim_readv_every": 10}
+    got, drops, failure = run_preloaded(shim, READING, **settings)
+    assert got == [i for i in range(100) if i % 10 != 9]
+    assert drops == {"drop.tx_vnet_header": 10}
+    assert failure == ""
+
+
+@pytest.mark.parametrize("name", ["EBADFD", "ECONNRESET", "EFAULT"])
+def test_e7_other_errors_of_the_tun_are_its_end(shim: Path, name: str) -> None:
+    settings = {"shim_readv_errno": getattr(errno, name), "shim_readv_every": 10}
+    got, _, failure = run_preloaded(shim, READING, **settings)
+    assert got == list(range(9))
+    assert failure == "the TUN device is gone"

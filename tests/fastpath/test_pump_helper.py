@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO
 
-from .rig import VNET, Rig, ipv4
+from .preload import run_preloaded
+from .rig import VNET, Rig, ipv4, prefix
 
 # Processes of their own: threads of this one would take turns, and never keep both
 # directions busy at once.
@@ -30,6 +32,15 @@ datagram = bytes.fromhex(sys.argv[2])
 s.setsockopt(17, 103, len(datagram))  # SOL_UDP, UDP_SEGMENT: trains, as from a tunnel
 while True:
     s.send(60 * datagram)
+"""
+
+
+WITHOUT_END = """
+import os, sys
+fd, packet = int(sys.argv[1]), bytes.fromhex(sys.argv[2])
+os.set_blocking(fd, True)
+while True:
+    os.write(fd, packet)
 """
 
 
@@ -77,3 +88,59 @@ def test_helper_takes_over_under_load_and_order_holds() -> None:
         assert rig.pump.counters()["tun_read_by_helper"] == read
         path.flush(keepalive=True)
         assert end.receive()[1] == b""
+
+
+STOP = r"""
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from fastpath.rig import VNET, Rig, ipv4
+from fastpath.test_pump_helper import FLOOD, WITHOUT_END, child
+packet = VNET + ipv4("10.0.0.1", "10.0.0.2", bytes(1000))
+with Rig() as rig:
+    _, end, _ = rig.session("10.0.0.2/32")
+    again = end.seal(ipv4("10.0.0.2", "10.0.0.1", bytes(400)))
+    port, tun = str(rig.udp4.getsockname()[1]), rig.tun.fileno()
+    endless = [child(WITHOUT_END, str(tun), packet.hex(), fds=[tun]) for _ in range(2)]
+    with child(FLOOD, port, again.hex()), endless[0], endless[1]:
+        rig.until(lambda: rig.pump.counters()["tun_read_by_helper"] > 100, 30)
+        before = rig.pump.counters()["tun_read"]
+        rig.pump.stop()
+        print(json.dumps(rig.pump.counters()["tun_read"] - before))
+"""
+
+
+def test_stop_ends_a_helper_that_always_has_something_to_send(shim: Path) -> None:
+    """Each call takes 20 ms, in which the writers fill the queue (90 packets) again."""
+    assert run_preloaded(shim, STOP, shim_send_ms=20) < 1000
+
+
+def test_a_peer_removed_under_load_leaves_no_packet_staged() -> None:
+    """The round that purges may route by the snapshot before it once more."""
+    packet = VNET + ipv4("10.0.0.1", "10.0.0.2", bytes(1200))
+    with Rig() as rig:
+        _, end, _ = rig.session("10.0.9.0/24")
+        again = end.seal(ipv4("10.0.9.2", "10.0.0.1", bytes(400)))
+        port, tun = str(rig.udp4.getsockname()[1]), rig.tun.fileno()
+        with (
+            child(FLOOD, port, again.hex()),
+            child(WITHOUT_END, str(tun), packet.hex(), fds=[tun]),
+        ):
+            for _ in range(400):
+                path = rig.pump.add_peer(None)
+                path.set_endpoint(end.endpoint)
+                with rig.pump.begin() as t:
+                    t.insert_prefix(*prefix("10.0.0.2/32"), path)
+                before = rig.pump.counters()["tun_read"]
+                rig.until(lambda n=before: rig.pump.counters()["tun_read"] > n)
+                with rig.pump.begin() as t:
+                    t.remove_prefix(*prefix("10.0.0.2/32"))
+                    t.remove_peer(path)
+                rig.drain()
+
+        def left() -> int:
+            counters = rig.pump.counters()
+            dropped = (n for name, n in counters.items() if name.startswith("drop.tx"))
+            return counters["tun_read"] - sum(dropped)
+
+        rig.until(lambda: left() == 0)
+        assert rig.pump.counters()["drop.tx_purged"] > 0

@@ -20,8 +20,10 @@ from tunnel.io.steering_linux import queue_of, steer_sockets
 from . import rig as rig_module
 from .rig import FarEnd, Rig, descriptors, ipv4, prefix
 from .test_pump_control import *  # noqa: F403
+from .test_pump_cookies import *  # noqa: F403
 from .test_pump_helper import *  # noqa: F403
 from .test_pump_inbound import *  # noqa: F403
+from .test_pump_inbound import handshake
 from .test_pump_limits import *  # noqa: F403
 from .test_pump_outbound import *  # noqa: F403
 from .test_pump_session import *  # noqa: F403
@@ -171,9 +173,9 @@ def test_handshakes_come_through_any_socket() -> None:
             t.set_public_key(bytes(32))
         assert rig.pump.settle()
         ends = [rig.peer()[1] for _ in range(24)]  # the kernel chooses by the sender
-        cookie_reply = struct.pack("<II", 3, 9) + bytes(56)
+        message = handshake(1, public=bytes(32))
         for end in ends:
-            end.send(cookie_reply)
+            end.send(message)
 
         def all_there() -> bool:
             rig.drain()

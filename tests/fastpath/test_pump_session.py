@@ -6,7 +6,7 @@ import random
 import socket
 import struct
 
-from tunnel._fastpath.pump import PathEvent
+from tunnel._fastpath.pump import Path, PathEvent
 
 from .rig import SECOND, Rig, boottime, ipv4
 
@@ -253,6 +253,50 @@ def test_r62_the_packet_path_does_not_learn_a_bad_source() -> None:
         assert path.judge_source(source, good=True)
         end.send(end.seal(b""))
         rig.until(lambda: path.source == source)
+
+
+def test_r62_a_source_is_to_be_judged_when_it_is_learned() -> None:
+    """Of IPv4 only: IPv6 has no rule about the interface."""
+    here, there = (socket.inet_aton("10.1.0.1"), 2), (socket.inet_aton("10.1.0.1"), 3)
+    ours = (socket.inet_pton(socket.AF_INET6, "fd00::1"), 2)
+    told: list[tuple[list[Path], bool]] = []
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        path.note_received(boottime(), 0, end.endpoint, here)  # nobody to tell
+        rig.pump.on_sources = lambda paths, at_once: told.append((paths, at_once))
+        for source, times in ((here, 0), (there, 1), (there, 0), (None, 0), (here, 1)):
+            path.note_received(boottime(), 0, end.endpoint, source)
+            assert told == [([path], True)] * times
+            told.clear()
+        path.note_received(boottime(), 0, (end.endpoint[0], 9, 0), here)
+        assert told.pop() == ([path], True)  # the way to another place
+        path.judge_source(here, good=False)
+        path.note_received(boottime(), 0, (end.endpoint[0], 9, 0), here)
+        assert told == []  # it is refused already
+        path.note_received(boottime(), 0, end.endpoint, ours)
+        assert (path.source, told) == (ours, [])
+
+
+def test_r62_a_source_that_the_packet_path_learns_is_to_be_judged() -> None:
+    told: list[tuple[list[Path], bool]] = []
+    with Rig() as rig:
+        paths, ends = [], []
+        for number, host in ((2, "127.0.0.1"), (3, "127.0.0.1"), (4, "::1")):
+            path, end, _ = rig.session(f"10.0.0.{number}/32", host=host)
+            paths.append(path)
+            ends.append(end)
+        rig.pump.on_sources = lambda paths, at_once: told.append((paths, at_once))
+        for round_ in range(2):
+            for end in ends:
+                end.send(end.seal(b""))
+            due = (round_ + 1) * len(ends)
+            rig.until(lambda due=due: rig.pump.counters()["udp_received"] == due)
+            rig.until(lambda: all(path.source for path in paths))
+            rig.drain()
+        learned = [path for some, _ in told for path in some]
+        assert sorted(map(id, learned)) == sorted(map(id, paths[:2]))
+        assert not any(at_once for _, at_once in told)
+        assert all(bits in set(PathEvent) for _, bits in rig.events)
 
 
 def test_sticky_source_that_is_gone_is_forgotten() -> None:

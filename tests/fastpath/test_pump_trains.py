@@ -10,6 +10,7 @@ import pytest
 from tunnel.io.sockopt import equal_trains_work
 
 from .rig import Rig, ipv4
+from .test_pump_cookies import reply_to
 
 UDP_SEGMENT, UDP_GRO = 103, 104
 
@@ -80,7 +81,8 @@ def test_u11_u12_a_train_is_taken_apart_each_datagram_by_itself() -> None:
         rig.udp4.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         packets = [ipv4("10.0.0.2", "10.0.0.1", bytes([n]) * 12) for n in range(3)]
         sealed = [end.seal(packet) for packet in packets]
-        cookie_reply = struct.pack("<II", 3, 5) + bytes(56)
+        path.expect_cookie(5, bytes(16), bytes(32))
+        cookie_reply = reply_to(5, bytes(16), bytes(32))
         nonsense = struct.pack("<I", 0x105) + bytes(60)
         forged = bytearray(end.seal(packets[0]))
         forged[-1] ^= 1

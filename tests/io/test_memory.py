@@ -123,12 +123,12 @@ def test_transports_reach_each_other_and_nobody_else() -> None:
     two.close()
 
 
-def test_a_full_transport_drops() -> None:
+def test_a_full_transport_says_so() -> None:
     one, two = memory_udp(A, B)
     results = [one.send(bytes(1400), B) for _ in range(20_000)]
     assert results[0] is SendResult.SENT
-    assert results[-1] is SendResult.DROPPED
-    assert one.errors["EAGAIN"] == results.count(SendResult.DROPPED)
+    assert results[-1] is SendResult.NO_ROOM
+    assert one.errors["EAGAIN"] == results.count(SendResult.NO_ROOM)
     one.close()
     two.close()
 

@@ -88,6 +88,7 @@ class SimplePath:
         self.purged = 0
         self.endpoint: PathEndpoint | None = None
         self.source: Source | None = None
+        self.expected_cookie: tuple[int, bytes, bytes] | None = None
 
     # --- the packet path itself
 
@@ -255,6 +256,12 @@ class SimplePath:
 
     def own_index(self, index: int) -> int:
         return index
+
+    def expect_cookie(self, index: int, mac1: bytes, key: bytes) -> None:
+        self.expected_cookie = index, mac1, key
+
+    def expect_no_cookie(self) -> None:
+        self.expected_cookie = None
 
     def use_for_sending(self, keypair: SimpleKeypair | None) -> None:
         assert keypair is None or keypair.local_index in self._keypairs

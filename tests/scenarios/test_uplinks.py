@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from lab.network import Lab, Namespace
@@ -36,12 +37,11 @@ class Office:
         self.gateway = "10.98.0.2" if v4 else "fd00:98::2"
         self.client = first.host.ipv4 if v4 else first.host.ipv6
         self.host_bits = "32" if v4 else "128"
+        self.first_knows = self.known
 
     def connect(self) -> None:
         server = self.server
         subnet = ((packed("10.77.0.0"), 16),)
-        known = (socket.inet_pton(self.family, self.known), PORT, 0)
-        to_server = PeerState(server.public, endpoint=known, allowed_ips=subnet)
         clients = (self.first, self.second)
         server.change(
             peers={
@@ -53,6 +53,9 @@ class Office:
         )
         for member in (server, *clients):
             if member is not server:
+                text = self.first_knows if member is self.first else self.known
+                known = (socket.inet_pton(self.family, text), PORT, 0)
+                to_server = PeerState(server.public, endpoint=known, allowed_ips=subnet)
                 member.change(peers={server.public: to_server})
             member.host.ip("address", "add", f"{inside(member)}/16", "dev", "wg0")
             member.host.ip("link", "set", "wg0", "up")
@@ -109,15 +112,54 @@ def second_link(server: Namespace, client: Namespace) -> None:
     server.ip("address", "add", "fd00:99::11/64", "dev", "eth0", "nodad")
 
 
+def sent_through(host: Namespace, interface: str) -> int:
+    """Packets so far."""
+    lines = host.call(lambda: Path("/proc/thread-self/net/dev").read_text())
+    (found,) = (line for line in lines.splitlines() if f"{interface}:" in line)
+    return int(found.split(":")[1].split()[9])
+
+
+def no_prejudice(host: Namespace) -> None:
+    """Takes packets of IPv4 by any way, and says its addresses only where they are."""
+
+    def write() -> None:
+        conf = Path("/proc/sys/net/ipv4/conf")
+        for name in ("all", "default", "eth0", "eth1"):
+            (conf / name / "rp_filter").write_text("0")
+        (conf / "all/arp_ignore").write_text("1")
+        (conf / "all/arp_announce").write_text("2")
+
+    host.call(write)
+
+
+ELSEWHERE = "10.50.0.1", "fd00:50::1"  # the first client's, on none of its links
+
+
+def by_two_ways(server: Namespace, client: Namespace) -> None:
+    """The client comes from ELSEWHERE by `eth1`; to there the routes say `eth0`."""
+    for host in (server, client):
+        no_prejudice(host)
+    for n, (ip, bits) in enumerate((("-4", 32), ("-6", 128))):
+        address, gateway = f"{ELSEWHERE[n]}/{bits}", (client.ipv4, client.ipv6)[n]
+        client.ip("address", "add", address, "dev", "lo")
+        there = f"{('10.98.0.1', 'fd00:98::1')[n]}/{bits}"
+        client.ip(ip, "route", "add", there, "dev", "eth1", "src", ELSEWHERE[n])
+        server.ip(ip, "route", "add", address, "via", gateway, "dev", "eth0")
+
+
 @contextmanager
-def office(ip: str) -> Iterator[Office]:
+def office(ip: str, *, two_ways: bool = False) -> Iterator[Office]:
     with Lab("server", "first", "second") as lab, ExitStack() as stack:
         second_link(lab["server"], lab["first"])
+        if two_ways:
+            by_two_ways(lab["server"], lab["first"])
         members = []
         for n, host in enumerate(lab):
             members.append(Member(host, 1, bytes([n + 1]) * 32))
             stack.callback(members[-1].close)
         found = Office(members[0], members[1], members[2], ip)
+        if two_ways:
+            found.first_knows = found.other
         found.connect()
         yield found
 
@@ -139,9 +181,9 @@ class Pings:
         return self.seen
 
 
-@pytest.mark.parametrize("ip", ["-4", "-6"])
-def test_r62_answers_follow_the_route(ip: str) -> None:
+def test_r62_answers_follow_the_route() -> None:
     """Although packets of the peer keep coming in on the old way meanwhile."""
+    ip = "-4"
     with office(ip) as found:
         host = found.server.host
         for client in (found.first, found.second):
@@ -162,6 +204,57 @@ def test_r62_answers_follow_the_route(ip: str) -> None:
         assert found.source(found.second) == found.sticky("eth0")
         assert ping(found.second.host, SERVER_INSIDE, count=3).lost == 0
         assert found.server_at(found.second) == found.known
+
+
+def test_r62_of_ipv6_only_the_way_follows_the_route() -> None:
+    """An address of ours is good on every interface, as for the kernel's module."""
+    with office("-6") as found:
+        host = found.server.host
+        assert found.source(found.first) == found.sticky("eth0")
+        pings = Pings(found.first, 200)
+        target = [f"{found.client}/128", "via", found.gateway, "dev", "eth1"]
+        before = sent_through(host, "eth1")
+        host.ip("-6", "route", "add", *target)
+        assert pings.finish().lost <= 2
+        assert sent_through(host, "eth1") - before > 50
+        assert found.source(found.first) == found.sticky("eth0")
+        assert found.server_at(found.first) == found.known
+
+
+@pytest.mark.parametrize("ip", ["-4", "-6"])
+def test_r62_packets_that_come_in_by_another_way_than_answers_leave(ip: str) -> None:
+    """From the first handshake on, with no change of a route. Of IPv4 the route chooses
+    the source, too."""
+    with office(ip, two_ways=True) as found:
+        assert ping(found.first.host, SERVER_INSIDE, count=3).lost == 0
+        sent = found.first.call(
+            lambda engine: engine.device.node.counters["initiation.sent"]
+        )
+        assert sent == 1
+        answered_by = found.server.host.ipv4 if ip == "-4" else found.other
+        assert found.server_at(found.first) == answered_by
+        source = found.source(found.first)
+        assert source is not None
+        assert source[0] == socket.inet_pton(found.family, answered_by)
+        assert found.source(found.second) == found.sticky("eth0")
+
+
+def test_r62_packets_that_begin_to_come_in_by_another_way() -> None:
+    """Data of a peer that stays where it is; no route of the server changes."""
+    with office("-4") as found:
+        for member in (found.server, found.first):
+            no_prejudice(member.host)
+        assert found.source(found.first) == found.sticky("eth0")
+        pings = Pings(found.first, 200)
+        detour = [f"{found.known}/32", "via", found.other, "dev", "eth1"]
+        found.first.host.ip("route", "add", *detour, "src", found.client)
+        wait_until(
+            "answers from the address of their route",
+            lambda: found.server_at(found.first) == found.server.host.ipv4,
+            timeout=10,
+        )
+        assert pings.finish().lost <= 2
+        assert found.source(found.second) == found.sticky("eth0")
 
 
 @pytest.mark.parametrize("ip", ["-4", "-6"])

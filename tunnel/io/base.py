@@ -29,8 +29,10 @@ class SendResult(Enum):
     SENT = "sent"
     # Sent, but the system refused the sticky source: forget it (R62, U13).
     SENT_WITHOUT_SOURCE = "sent without source"
-    # Refused for now (no route, full buffer, firewall); the timers send another.
+    # Refused for now (no route, firewall); the timers send another.
     DROPPED = "dropped"
+    # The buffer is full: some milliseconds later there may be room.
+    NO_ROOM = "without room"
     # There is no socket of that address family, or it is closed.
     NO_SOCKET = "no socket"
 

@@ -188,7 +188,8 @@ class MemoryUdp:
             self._end.send(data)
         except OSError as error:
             self.errors[errno.errorcode.get(error.errno or 0, "unknown")] += 1
-            return SendResult.DROPPED
+            full = error.errno in {errno.EAGAIN, errno.ENOBUFS}
+            return SendResult.NO_ROOM if full else SendResult.DROPPED
         return SendResult.SENT
 
     def set_fwmark(self, mark: int) -> None:

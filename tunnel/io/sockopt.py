@@ -23,6 +23,7 @@ __all__ = [
     "UdpOffloads",
     "control_messages",
     "equal_trains_work",
+    "is_link_local",
     "prepare",
     "probe_offloads",
     "set_buffers",
@@ -113,23 +114,31 @@ def control_messages(
 ) -> list[ControlMessage]:
     """Control messages that send from `source` with this TOS byte.
 
-    A source of the other family is left out: it belongs to a previous endpoint.
+    A source of the other family is left out: it belongs to a previous endpoint. Else
+    only its address counts, and the route chooses the interface (R62); but a link-local
+    one means nothing without its own.
     """
     found: list[ControlMessage] = []
     if family == socket.AF_INET6:
         if source is not None and len(source[0]) == 16:
-            info = struct.pack("=16sI", source[0], source[1])
+            ifindex = source[1] if is_link_local(source[0]) else 0
+            info = struct.pack("=16sI", source[0], ifindex)
             found.append((socket.IPPROTO_IPV6, _IPV6_PKTINFO, info))
         if tos:
             found.append((socket.IPPROTO_IPV6, _IPV6_TCLASS, struct.pack("=i", tos)))
     else:
         if source is not None and len(source[0]) == 4:
             # the source is ipi_spec_dst; ipi_addr means something on receive only
-            info = struct.pack("=i4s4x", source[1], source[0])
+            info = struct.pack("=i4s4x", 0, source[0])
             found.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
         if tos:
             found.append((socket.IPPROTO_IP, _IP_TOS, struct.pack("=i", tos)))
     return found
+
+
+def is_link_local(address: bytes) -> bool:
+    """Whether it is of fe80::/10."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def equal_trains_work(release: str) -> bool:

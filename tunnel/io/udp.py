@@ -51,6 +51,8 @@ _BAD_SOURCE: Final = {
     errno.ENODEV,
     errno.ENXIO,
 }
+# ... and those for which the load is: of the socket, or of the interface's queue.
+FULL: Final = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 
 
 class UdpSockets:
@@ -156,6 +158,8 @@ class UdpSockets:
             error = self._try(sock, data, without, to)
             if not error:
                 return SendResult.SENT_WITHOUT_SOURCE
+        if error in FULL:
+            return SendResult.NO_ROOM
         return SendResult.DROPPED if error else SendResult.SENT
 
     def set_fwmark(self, mark: int) -> None:

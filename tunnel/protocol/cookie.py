@@ -155,11 +155,11 @@ class CookieChecker:
 class CookieJar:
     """The latest cookie that a peer gave us, and the mac1 that it may answer to."""
 
-    __slots__ = ("_cookie", "_cookie_key", "_mac1_key", "_received", "_sent_mac1")
+    __slots__ = ("_cookie", "_mac1_key", "_received", "_sent_mac1", "cookie_key")
 
     def __init__(self, public: bytes) -> None:
         self._mac1_key = mac1_key(public)
-        self._cookie_key = cookie_key(public)
+        self.cookie_key = cookie_key(public)
         self._cookie: bytes | None = None
         self._received = 0
         self._sent_mac1: bytes | None = None
@@ -185,7 +185,16 @@ class CookieJar:
         if self._sent_mac1 is None:
             raise HandshakeError("not_expected")
         self._cookie = xunseal(
-            self._cookie_key, reply.nonce, reply.encrypted_cookie, self._sent_mac1
+            self.cookie_key, reply.nonce, reply.encrypted_cookie, self._sent_mac1
         )
         self._received = now
         self._sent_mac1 = None
+
+    def answered(self) -> None:
+        """Otherwise than by a cookie: none is to come."""
+        self._sent_mac1 = None
+
+    @staticmethod
+    def mac1_of(message: bytes) -> bytes:
+        """Of what `add_macs` made."""
+        return message[-_MACS:-MAC_SIZE]

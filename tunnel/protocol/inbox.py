@@ -220,7 +220,7 @@ class Inbox:
         peer = self._local.indices.any_kind(message.receiver)
         if peer is None:
             raise HandshakeError("unknown_index")
-        peer.handshake.jar.consume(message, now)
+        peer.take_cookie(message, now)
         self._local.counters["cookie.received"] += 1
 
 

@@ -16,7 +16,7 @@ from tunnel.protocol.events import (
 )
 from tunnel.protocol.handshake import Answer, Completion, Handshake
 from tunnel.protocol.local import Local
-from tunnel.protocol.messages import Initiation, Response
+from tunnel.protocol.messages import CookieReply, Initiation, Response
 from tunnel.protocol.path import PathEvent, PeerPath
 from tunnel.protocol.primitives import HandshakeError, checked_psk
 from tunnel.protocol.sessions import Sessions
@@ -106,6 +106,7 @@ class Peer:
         self.forget_keys()
 
     def forget_keys(self) -> None:
+        self._no_cookie()
         self.handshake.clear()
         self.slots.forget()
         self._local.admission.ended(self)
@@ -138,15 +139,18 @@ class Peer:
             local.counters[f"initiation.{error.reason}"] += 1
             return
         handshake.index = local.indices.new_handshake(self, self.path.own_index)
-        self._send(Initiation(handshake.index, *fields).pack(), now)
+        self._send(handshake.index, Initiation(handshake.index, *fields).pack(), now)
         local.counters["initiation.sent"] += 1
         self._timers.on(Occasion.INITIATION_SENT, now)
 
-    def _send(self, message: bytes, now: int) -> None:
-        data = self.handshake.jar.add_macs(message, now, self._local.timing)
+    def _send(self, index: int, message: bytes, now: int) -> None:
+        """`index` is the message's sender index, which a cookie reply would name."""
+        jar = self.handshake.jar
+        data = jar.add_macs(message, now, self._local.timing)
         endpoint = self.path.endpoint
         if endpoint is None:
             return
+        self.path.expect_cookie(index, jar.mac1_of(data), jar.cookie_key)
         self.path.note_sent(now, len(data))
         self._local.outbox.append(
             Datagram(data, Endpoint(*endpoint), self.path.source, HANDSHAKE_TOS)
@@ -164,6 +168,16 @@ class Peer:
         self._watch.ensure_persistent(arrival.now)
         if moved:
             self._local.events.append(EndpointMoved(self))
+
+    def take_cookie(self, reply: CookieReply, now: int) -> None:
+        """HandshakeError if it answers nothing, or is not authentic (R47)."""
+        self.handshake.jar.consume(reply, now)
+        self.path.expect_no_cookie()
+
+    def _no_cookie(self) -> None:
+        """What was sent last has its answer, or will have none."""
+        self.handshake.jar.answered()
+        self.path.expect_no_cookie()
 
     def would_answer(self, consumed: noise.Consumed, now: int) -> bool:
         """False: `respond` is bound to refuse it."""
@@ -185,7 +199,7 @@ class Peer:
         self.slots.responded(index, sender, keys, now)
         local.admission.began(self, now)
         self._timers.on(Occasion.SESSION_DERIVED, now)
-        self._send(Response(index, sender, *fields).pack(), now)
+        self._send(index, Response(index, sender, *fields).pack(), now)
         local.counters["response.sent"] += 1
 
     def accept(
@@ -208,6 +222,7 @@ class Peer:
         self.path.flush(keepalive=True)
 
     def _complete(self, now: int, wall: int) -> None:
+        self._no_cookie()
         self._timers.on(Occasion.HANDSHAKE_COMPLETE, now)
         self.handshake.attempts = 0
         self.handshake.last_minute_done = False
