@@ -25,6 +25,8 @@ log = logging.getLogger("tunnel.device")
 
 _HANDSHAKES_AT_ONCE = 32  # then timers, path events and clients get their turn
 _SUSPENDED = 500_000_000  # BOOTTIME ran ahead of MONOTONIC by more than noise
+_PAUSE = _SUSPENDED // 10  # between two looks at the clocks: they do not fit
+_LOOKS = 4  # at both clocks, then what they say is taken as it is
 
 
 class Driver:
@@ -44,7 +46,7 @@ class Driver:
         self._timer: Timer | None = None
         self._backlog: deque[Handshake] = deque()  # at most HANDSHAKE_QUEUE (R49)
         self._continues = False  # with the backlog, in the loop's next round
-        self._asleep = loop.now() - time.monotonic_ns()
+        self._asleep = self._clocks()[1]
 
     def start(self) -> None:
         """The pump runs."""
@@ -139,9 +141,19 @@ class Driver:
 
     def _now(self) -> int:
         """The time; when the machine slept since the last call, keys are gone (R41)."""
-        now = self._loop.now()
-        asleep = now - time.monotonic_ns()
+        now, asleep = self._clocks()
         if asleep - self._asleep > _SUSPENDED:
             self._node.resumed(now)
-        self._asleep = asleep
+        self._asleep = max(self._asleep, asleep)
         return now
+
+    def _clocks(self) -> tuple[int, int]:
+        """The time, and how long the machine has slept so far, or less: a pause of
+        this thread between the clocks is missing in it. Then they are read again."""
+        before = time.monotonic_ns()
+        for _ in range(_LOOKS):
+            now, after = self._loop.now(), time.monotonic_ns()
+            if after - before < _PAUSE:
+                break
+            before = after
+        return now, now - after

@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -70,6 +71,9 @@ class ControlLoop:
         self._timer = TimerFd()
         self._soon: deque[Callback] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # held where it is written to or closed, so that nobody writes to a number
+        # that is another file's by then; a signal handler may come in between
+        self._wake_lock = threading.RLock()
         self._signals: dict[int, Callback] = {}
         self._old_handlers: dict[int, object] = {}
         self._signal_pair: tuple[socket.socket, socket.socket] | None = None
@@ -162,9 +166,13 @@ class ControlLoop:
     # --- other threads
 
     def call_soon_threadsafe(self, callback: Callback) -> None:
-        self._soon.append(callback)
-        with contextlib.suppress(OSError):  # the loop is closed: nobody will run it
-            os.eventfd_write(self._wake_fd, 1)
+        """In the loop's next round; after `close` nobody runs it."""
+        with self._wake_lock:
+            if self._closed:
+                return
+            self._soon.append(callback)
+            with contextlib.suppress(BlockingIOError):  # it is awake more than enough
+                os.eventfd_write(self._wake_fd, 1)
 
     def stop_threadsafe(self) -> None:
         self.call_soon_threadsafe(self.stop)
@@ -244,9 +252,11 @@ class ControlLoop:
 
     def close(self) -> None:
         """Gives descriptors and signal handlers back; idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._wake_lock:
+            if self._closed:
+                return
+            self._closed = True
+            os.close(self._wake_fd)
         if self._signal_pair is not None:
             signal.set_wakeup_fd(-1)
             for signum, handler in self._old_handlers.items():
@@ -255,4 +265,3 @@ class ControlLoop:
                 end.close()
         self._epoll.close()
         os.close(self._timer.fd)
-        os.close(self._wake_fd)

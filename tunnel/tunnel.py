@@ -54,7 +54,10 @@ def plan(
     *,
     generation: int = 0,
 ) -> Plan:
-    """What has to change so that `observed` becomes `desired`; nothing is done."""
+    """What has to change so that `observed` becomes `desired`; nothing is done.
+
+    Host names are looked up meanwhile: beside an event loop use `Tunnel.plan`.
+    """
     return diff(_state_of(observed), _state_of(desired), generation=generation)
 
 
@@ -66,16 +69,22 @@ def apply(plan: Plan, target: Target) -> int:
 class Tunnel:
     """A running tunnel, as an async context manager.
 
-    `config` is what `load_config` returns, or a `DeviceState`. `timing` replaces the
-    protocol's times (for tests and demonstrations only: both ends must agree).
+    `config` is what `load_config` returns, or a `DeviceState`. Its host names are
+    looked up, and its passphrases made into keys, in another thread than the event
+    loop's and not before it is needed: what is wrong with them is raised by `start`,
+    `plan` and `apply` as ConfigError. `timing` replaces the protocol's times (for
+    tests and demonstrations only: both ends must agree).
     """
 
     def __init__(
         self, config: Config | DeviceState, *, timing: Timing | None = None
     ) -> None:
-        self._desired = _state_of(config)
+        self._config = config
         self._timing = timing
-        self._engine: Engine | None = None
+        self._engine: Engine | None = None  # once it runs
+        self._opened: Engine | None = None  # the control thread's, until it is closed
+        self._unwanted = False  # closed, or its start was given up
+        self._in_turn = asyncio.Lock()  # changes come in the order of the calls
         self._changes: Changes | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -89,38 +98,52 @@ class Tunnel:
         await self.close()
 
     async def start(self) -> None:
-        """Opens the interface and applies the configuration; raises if it cannot."""
+        """Opens the interface and applies the configuration; raises if it cannot.
+
+        When it is cancelled the tunnel stops by itself, as soon as what is under way
+        is done; `close` waits for that.
+        """
         if self._thread is not None:
             raise DeviceError("the tunnel was started before")
         loop = asyncio.get_running_loop()
         started: asyncio.Future[Engine] = loop.create_future()
         self._ended = loop.create_future()
         self._ended.add_done_callback(_retrieve)
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run,
             args=(_Once(loop, started), _Once(loop, self._ended)),
             name="tunnel-control",
             daemon=True,
         )
-        self._thread.start()
-        self._engine = await started
+        thread.start()
+        self._thread = thread
+        try:
+            self._engine = await started
+        except BaseException:
+            self._stop()
+            raise
         if self._engine.packets is not None:
             self._packets = Packets(self._engine.packets)
 
     def _run(self, started: _Once[Engine], ended: _Once[None]) -> None:
         """The control thread."""
         try:
+            desired = _state_of(self._config)
+            self._check_wanted()
             engine = Engine(
-                self._desired.interface,
-                network=system_network(self._desired),
+                desired.interface,
+                network=system_network(desired),
                 timing=self._timing,
             )
         except BaseException as error:  # noqa: BLE001 - start() raises it
             started.fail(error)
             ended.done(None)
             return
+        self._opened = engine
         try:
-            engine.start(self._desired)
+            self._check_wanted()
+            engine.start(desired)
+            self._check_wanted()
             self._changes = Changes(engine)
             started.done(engine)
             engine.run()
@@ -129,13 +152,24 @@ class Tunnel:
             ended.fail(error)
         finally:
             engine.close()
+            self._opened = None
             ended.done(None)
+
+    def _check_wanted(self) -> None:
+        if self._unwanted:
+            raise DeviceError("the tunnel was closed before it ran")
+
+    def _stop(self) -> None:
+        """Ends the control thread, however far it has come."""
+        self._unwanted = True
+        engine = self._opened  # set before the thread looks at `_unwanted`
+        if engine is not None:
+            engine.stop()
 
     async def close(self) -> None:
         """Stops it and gives everything back; idempotent."""
-        if self._engine is not None:
-            self._engine.stop()
         if self._thread is not None:
+            self._stop()
             await asyncio.to_thread(self._thread.join)
         self._engine = None
 
@@ -170,16 +204,20 @@ class Tunnel:
 
     async def plan(self, config: Config | DeviceState) -> Plan:
         """What applying `config` would do, session by session; nothing is done."""
-        desired = _state_of(config)
+        desired = await asyncio.to_thread(_state_of, config)
         return await self.call(lambda engine: engine.plan(desired))
 
     async def apply(self, change: Plan | Config | DeviceState) -> Plan:
-        """Applies a plan, or what is missing to a configuration; returns the plan."""
-        if isinstance(change, Plan):
-            made = change
-            return await self.call(lambda _: self._applied(made))
-        desired = _state_of(change)
-        return await self.call(lambda engine: self._applied(engine.plan(desired)))
+        """Applies a plan, or what is missing to a configuration; returns the plan.
+
+        One change at a time, in the order of the calls.
+        """
+        async with self._in_turn:
+            if isinstance(change, Plan):
+                made = change
+                return await self.call(lambda _: self._applied(made))
+            desired = await asyncio.to_thread(_state_of, change)
+            return await self.call(lambda engine: self._applied(engine.plan(desired)))
 
     def _applied(self, plan: Plan) -> Plan:
         """In the control thread, through the same record as every other door."""

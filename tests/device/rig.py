@@ -7,7 +7,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
@@ -183,3 +184,21 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@contextmanager
+def strangers() -> Iterator[list[int]]:
+    """Descriptors that take the lowest free numbers; nobody may write to one."""
+    files = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(64)]
+    try:
+        yield files
+        written = []
+        for fd in files:
+            try:
+                written.append((fd, os.eventfd_read(fd)))
+            except BlockingIOError:
+                continue
+        assert written == []
+    finally:
+        for fd in files:
+            os.close(fd)

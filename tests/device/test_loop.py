@@ -13,6 +13,8 @@ import pytest
 from tunnel.errors import DeviceError
 from tunnel.loop import ControlLoop
 
+from .rig import strangers
+
 MS = 1_000_000
 
 
@@ -137,3 +139,50 @@ def test_it_can_run_again_after_a_stop(loop: ControlLoop) -> None:
     for _ in range(2):
         loop.call_later(MS, loop.stop)
         loop.run()
+
+
+def test_a_closed_loop_writes_to_no_descriptor() -> None:
+    """Its number is another file's by then: of who is late, or stops it once more."""
+    loop = ControlLoop()
+    number = loop._wake_fd
+    loop.close()
+    with strangers() as files:
+        assert number in files
+        loop.call_soon_threadsafe(lambda: None)
+        loop.stop_threadsafe()
+
+
+def test_close_waits_for_who_is_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, write = ControlLoop(), os.eventfd_write
+    closer = threading.Thread(target=loop.close)
+
+    def slow(fd: int, value: int) -> None:
+        closer.start()
+        closer.join(0.2)
+        assert closer.is_alive(), "closed under the hands of who writes"
+        write(fd, value)
+
+    monkeypatch.setattr(os, "eventfd_write", slow)
+    loop.stop_threadsafe()
+    closer.join()
+
+
+def test_a_signal_handler_may_wake_the_loop_while_it_is_woken(
+    loop: ControlLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, seen = os.eventfd_write, []
+
+    def interrupted(fd: int, value: int) -> None:
+        monkeypatch.undo()
+        loop.call_soon_threadsafe(loop.stop)
+        write(fd, value)
+
+    monkeypatch.setattr(os, "eventfd_write", interrupted)
+    thread = threading.Thread(
+        target=loop.call_soon_threadsafe, args=(lambda: seen.append(1),), daemon=True
+    )
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    loop.run()
+    assert seen == [1]

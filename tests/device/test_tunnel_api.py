@@ -43,8 +43,10 @@ def test_packets_through_two_tunnels_of_one_program() -> None:
                 range(50)
             )
             # counted once they are sent, which may be after the other one has them
-            while (peer := (await a.status()).peers[0]).tx_bytes <= 50 * 60:
+            (peer,) = (await a.status()).peers
+            while peer.tx_bytes <= 50 * 60:
                 await asyncio.sleep(0.001)
+                (peer,) = (await a.status()).peers
             assert peer.allowed_ips == ((inner(2), 32),)
 
     within(10, scenario)
