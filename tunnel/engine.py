@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from tunnel.device import Device, Network
-from tunnel.errors import DeviceError
+from tunnel.device_change import listen_addresses
+from tunnel.errors import DeviceError, TunnelError
 from tunnel.io.base import TunDevice
 from tunnel.io.distant_link_linux import DistantLink, follow_link
 from tunnel.io.gso_linux import train_limit
@@ -30,7 +31,7 @@ from tunnel.state.plan import Plan, diff
 from tunnel.sticky import StickySources
 from tunnel.workers import count_workers
 
-__all__ = ["Engine", "system_network"]
+__all__ = ["Engine", "RestoringNetwork", "system_network"]
 
 log = logging.getLogger("tunnel.engine")
 
@@ -40,6 +41,13 @@ _RETRY: Final = 1_000_000_000
 _OFFLOADS: Final = os.environ.get("TUNNEL_OFFLOADS") != "0"
 
 T = TypeVar("T")
+
+
+class RestoringNetwork(Network, Protocol):
+    """Knows as well what an interface loses by going down."""
+
+    def restore(self) -> None:
+        """The interface is up again, as it was configured before; raises nothing."""
 
 
 class Engine:
@@ -55,7 +63,7 @@ class Engine:
         interface: InterfaceState,
         *,
         tun: TunDevice | None = None,
-        network: Network | None = None,
+        network: RestoringNetwork | None = None,
         timing: Timing | None = None,
         on_settings: Callable[[dict[str, object]], None] | None = None,
     ) -> None:
@@ -64,6 +72,10 @@ class Engine:
         self._stack.callback(self.loop.close)
         self._link: LinkMonitor | DistantLink | None = None
         self._look_later: Timer | None = None
+        self._retry: Timer | None = None
+        self._refusal = ""  # why the sockets could not be bound, as logged
+        self._network = network
+        self._went_down = False
         self._thread: int | None = None
         self.packets: Any = None  # the user's end of a loopback tunnel
         # in memory there is one queue and one descriptor
@@ -136,6 +148,8 @@ class Engine:
         """Starts the packet path and applies the configuration, if there is one.
 
         A loopback tunnel is up at once, a TUN interface when the system says so.
+        Raises TunnelError when that cannot be, having configured nothing: a port that
+        is taken only later is waited for.
         """
         self._thread = threading.get_ident()
         self.device.start()
@@ -145,6 +159,7 @@ class Engine:
         else:
             self._watch_link(LinkMonitor(_ifindex(self.tun.name)))
         if desired is not None:
+            self._try_port(desired)
             self.apply(self.plan(desired))
 
     def run(self) -> None:
@@ -189,15 +204,33 @@ class Engine:
 
     # --- the interface
 
+    def _try_port(self, desired: DeviceState) -> None:
+        """Binds the sockets once, before an interface that is still down gets them."""
+        device, addresses = self.device, listen_addresses(desired)
+        if device.transport is not None:
+            return
+        try:
+            port, fwmark = desired.listen_port, desired.fwmark
+            device.open_transport(port, fwmark, addresses).close()
+        except TunnelError as error:
+            message = f"listen: {error.message}"
+            raise type(error)(message, hint=error.hint) from error
+
     def _set_up(self, up: bool) -> None:
         try:
             self.device.set_up(up)
-        except DeviceError as error:
-            log.error("%s", error)
-            self.loop.call_later(_RETRY, self._retry_up)
+        except TunnelError as error:
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                log.error("%s", error)
+            if self._retry is None:
+                self._retry = self.loop.call_later(_RETRY, self._retry_up)
+        else:
+            self._refusal = ""
 
     def _retry_up(self) -> None:
         """The port was taken when the interface went up; it may be free by now."""
+        self._retry = None
         if self._link is None or self._link.is_up:
             self._set_up(True)
 
@@ -235,9 +268,25 @@ class Engine:
             if event is LinkEvent.MTU:
                 self._set_mtu(link)
             else:
-                self._set_up(event is LinkEvent.UP)
+                self._switch(event is LinkEvent.UP)
         if link.unseen and self._look_later is None:
             self._look_later = self.loop.call_later(_RETRY, self._look_again)
+
+    def _switch(self, up: bool) -> None:
+        """The system says that the interface went up or down."""
+        if up and self._went_down and self._network is not None and self._is_here():
+            self._network.restore()
+        self._went_down = not up
+        self._set_up(up)
+
+    def _is_here(self) -> bool:
+        """Whether the name it was opened under is still its own."""
+        try:
+            return self._link is not None and _ifindex(self.tun.name) == (
+                self._link.ifindex
+            )
+        except DeviceError:
+            return False
 
     def _look_again(self) -> None:
         self._look_later = None
@@ -248,6 +297,7 @@ class Engine:
         which is the point of moving it."""
         self.loop.remove_reader(link.fileno())
         link.close()
+        self._network = None  # where it is now, its addresses are not our business
         self._set_up(False)
         try:
             self._watch_link(follow_link(self.tun.fileno()))
@@ -257,7 +307,7 @@ class Engine:
             ) from error
 
 
-def system_network(desired: DeviceState) -> Network | None:
+def system_network(desired: DeviceState) -> RestoringNetwork | None:
     """What carries out changes of a tunnel's interface; a loopback one has none."""
     if desired.interface.kind == "loopback":
         return None

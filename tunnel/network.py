@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from tunnel.errors import NetconfigError
 from tunnel.netconfig.base import WantedState
@@ -20,7 +21,8 @@ log = logging.getLogger("tunnel.network")
 
 
 def wanted_state(state: DeviceState) -> WantedState | None:
-    """What the interface should look like; None: `autoConfigure` is off, hands off."""
+    """What the interface should look like; None: `autoConfigure` is off, hands off
+    everything but the MTU."""
     interface = state.interface
     if interface.kind != "tun" or not interface.auto_configure:
         return None
@@ -44,27 +46,39 @@ class SystemNetwork:
     def __init__(self, runner: Runner | None = None) -> None:
         self._runner = runner
         self._interface: Interface | None = None
+        self._automatic = False
 
     def change(self, before: DeviceState, after: DeviceState) -> Callable[[], None]:
         """Makes the interface so, or leaves it as it was and raises NetconfigError;
         returns what takes it back."""
-        wanted = wanted_state(after)
-        if wanted is None:
-            # what was configured stays until the tunnel ends: it is the user's now
+        if after.interface.kind != "tun":
             return lambda: None
+        wanted = wanted_state(after)
         if self._interface is None:
-            found = WantedState(wanted.name, mtu=before.interface.mtu, up=False)
-            self._interface = Interface(found, runner=self._runner)
+            name, mtu = after.interface.name, before.interface.mtu
+            bare = WantedState(name, mtu=mtu, up=False)
+            self._interface = Interface(bare, runner=self._runner)
         interface, old = self._interface, self._interface.state
-        interface.apply(wanted)
+        # what was configured stays until the tunnel ends: it is the user's now
+        interface.apply(wanted or replace(old, mtu=after.interface.mtu))
+        automatic, self._automatic = self._automatic, wanted is not None
 
         def back() -> None:
+            self._automatic = automatic
             try:
                 interface.apply(old)
             except NetconfigError as error:
                 log.error("could not restore the interface: %s", error)
 
         return back
+
+    def restore(self) -> None:
+        """The interface is up again: puts back what it lost by going down, which is its
+        IPv6 addresses and its routes. What cannot be is logged."""
+        if self._interface is None or not self._automatic:
+            return
+        for complaint in self._interface.restore():
+            log.warning("not restored: %s", complaint)
 
     def close(self) -> None:
         """Takes everything back, while the interface still exists; idempotent."""

@@ -11,7 +11,9 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM
 
 import pytest
 from lab.network import Lab
@@ -144,6 +146,62 @@ def test_up_configures_the_interface_and_takes_it_back(
     assert not socket.exists()
     assert not host.has_interface("up0")
     assert "10.123" not in host.ip("route")
+
+
+@pytest.mark.parametrize(("port", "code"), [(51820, 1), (443, 3)])
+def test_a_port_that_cannot_be_had_ends_up_at_once(
+    lab: Lab, tmp_path: Path, port: int, code: int
+) -> None:
+    """In use, or below 1024 without the right to it: never "is up"."""
+    host = next(iter(lab))
+    path = tmp_path / "config.json"
+    path.write_text(configuration("10.44.0.1", listen=port))
+    up = (sys.executable, "-m", "tunnel", "up", str(path))
+    with closing(host.socket(AF_INET, SOCK_DGRAM)) as other:
+        other.bind(("0.0.0.0", 51820))
+        unprivileged = ("setpriv", "--bounding-set", "-net_bind_service")
+        done = host.run("timeout", "30", *unprivileged, *up, check=False)
+    assert done.returncode == code, done.stderr
+    assert f"listen: cannot bind UDP port {port}" in done.stderr
+    assert "is up" not in done.stderr
+    assert "internal" not in done.stderr
+    assert not host.has_interface("up0")
+
+
+def test_going_down_and_up_costs_no_address_and_no_route(
+    lab: Lab, tmp_path: Path
+) -> None:
+    host = next(iter(lab))
+    path = tmp_path / "config.json"
+    own = {"name": "up0", "addresses": ["10.44.0.1/24", "fd44::1/64"]}
+    own |= {"routes": ["10.123.0.0/16", "fd45::/64", "0.0.0.0/0"]}
+    path.write_text(configuration("10.44.0.1", tunnel=own, fwmark=51820))
+    process = host.popen(sys.executable, "-m", "tunnel", "up", str(path))
+
+    def shown() -> list[set[str]]:
+        """Without fe80::, which the kernel makes anew."""
+        every = ("route", "show", "table", "all", "dev", "up0")
+        asked = [("-o", "addr", "show", "dev", "up0"), ("-4", *every), ("-6", *every)]
+        texts = [host.ip(*words) for words in asked]
+        return [{x for x in t.splitlines() if "fe80" not in x} for t in texts]
+
+    def complete() -> bool:
+        found = shown()
+        return all(route in str(found) for route in ("10.123", "fd45", "default"))
+
+    wait_until("up0", lambda: host.has_interface("up0"), timeout=10)
+    wait_until("addresses and routes", complete, timeout=10)
+    before = shown()
+    host.ip("link", "set", "up0", "down")
+    assert not complete()
+    host.ip("link", "set", "up0", "up")
+    wait_until("all of them", lambda: shown() == before, timeout=10)
+    own["addresses"] = ["10.44.0.1/24", "fd44::2/64"]
+    path.write_text(configuration("10.44.0.1", tunnel=own, fwmark=51820))
+    wait_until("the new address", lambda: "fd44::2" in str(shown()), timeout=10)
+    assert "fd44::1/" not in str(shown())
+    process.signal(signal.SIGTERM)
+    assert process.wait(5) == 0
 
 
 def test_psk_mode_server_and_client_know_each_other_by_name(

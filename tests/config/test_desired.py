@@ -164,6 +164,21 @@ def test_keepalive_is_a_default(parse: Parse) -> None:
     assert [peer.keepalive for peer in peers] == [15, 0]
 
 
+@pytest.mark.parametrize(
+    ("tunnel", "more"),
+    [
+        ({}, {"fwmark": 7}),
+        ({"autoConfigure": False}, {}),
+        ({"type": "loopback"}, {}),
+    ],
+)
+def test_a_default_route_where_nothing_is_wrong_with_it(
+    parse: Parse, tunnel: dict[str, Any], more: dict[str, Any]
+) -> None:
+    config = parse(server(tunnel={"routes": ["0.0.0.0/0"], **tunnel}, **more))
+    assert desired_state(config).interface.routes == ((bytes(4), 0),)
+
+
 def test_a_disabled_peer_owns_nothing(parse: Parse) -> None:
     config = parse(
         server(

@@ -65,7 +65,9 @@ class Model:
 
 
 class LinuxModel(Model):
-    """Routes are (prefix, metric, table)."""
+    """Routes are (prefix, metric, table). A `newer` kernel has other messages."""
+
+    newer = True
 
     def obey(self, argv: Argv) -> None:
         match argv:
@@ -114,18 +116,20 @@ class LinuxModel(Model):
             if ip_interface(address).ip in {
                 ip_interface(a).ip for a, _ in self.addresses
             }:
-                raise Refused("RTNETLINK answers: File exists")
+                raise Refused(self.said("Error: ipv6: address already assigned."))
             self.addresses.append((address, False))
             return
         if address in {a for a, _ in self.addresses}:
-            raise Refused("RTNETLINK answers: File exists")
+            raise Refused(self.said("Error: ipv4: Address already assigned."))
         secondary = ip_interface(address).network in self.ipv4_subnets()
         self.addresses.append((address, secondary))
 
     def delete(self, address: str) -> None:
         found = [a for a in self.addresses if a[0] == address]
         if not found:
-            raise Refused("RTNETLINK answers: Cannot assign requested address")
+            six = ":" in address
+            words = "ipv6: address" if six else "ipv4: Address"
+            raise Refused(self.said(f"Error: {words} not found."))
         network = ip_interface(address).network
         if ":" in address or found[0][1]:
             self.addresses.remove(found[0])
@@ -135,6 +139,19 @@ class LinuxModel(Model):
             ]
         if ":" not in address and not self.ipv4_subnets():
             self.routes = {r for r in self.routes if ":" in r[0]}
+
+    def said(self, newer: str) -> str:
+        if self.newer:
+            return newer
+        older = (
+            "File exists" if "already" in newer else "Cannot assign requested address"
+        )
+        return f"RTNETLINK answers: {older}"
+
+    def down_and_up(self) -> None:
+        """What somebody does by hand, and what it costs."""
+        self.obey(("ip", "link", "set", "down", "dev", "wg0"))
+        self.obey(("ip", "link", "set", "up", "dev", "wg0"))
 
     def ipv4_subnets(self) -> set[object]:
         return {ip_interface(a).network for a, _ in self.addresses if ":" not in a}

@@ -19,6 +19,7 @@ FULL = WantedState(
     dns=(packed("10.0.0.53"), packed("fd00::53")),
 )
 UP = WantedState("wg0", 1420)
+MAIN = "table main suppress_prefixlength 0"
 
 
 def lines(commands: list[Command]) -> list[str]:
@@ -119,13 +120,13 @@ LINUX = {
         [
             "ip -4 route add 0.0.0.0/0 dev wg0 table 51820 proto static",
             "sysctl -q -w net.ipv4.conf.all.src_valid_mark=1",
-            "ip -4 rule add priority 30820 table main suppress_prefixlength 0",
+            f"ip -4 rule add priority 30820 not fwmark 51820 {MAIN}",
             "ip -4 rule add priority 30821 not fwmark 51820 table 51820",
         ],
         [
             "ip -4 route delete 0.0.0.0/0 dev wg0 table 51820 proto static",
             "-",
-            "ip -4 rule delete priority 30820 table main suppress_prefixlength 0",
+            f"ip -4 rule delete priority 30820 not fwmark 51820 {MAIN}",
             "ip -4 rule delete priority 30821 not fwmark 51820 table 51820",
         ],
     ),
@@ -134,18 +135,20 @@ LINUX = {
         state(),
         [
             "ip -6 rule delete priority 30821 not fwmark 7 table 99",
-            "ip -6 rule delete priority 30820 table main suppress_prefixlength 0",
+            f"ip -6 rule delete priority 30820 not fwmark 7 {MAIN}",
             "ip -6 route delete ::/0 dev wg0 table 99 proto static",
         ],
         None,
     ),
-    "other fwmark: the shared rule stays": (
+    "other fwmark: other rules": (
         state(routes=(prefix("::/0"),), fwmark=7),
         state(routes=(prefix("::/0"),), fwmark=8),
         [
             "ip -6 route add ::/0 dev wg0 table 8 proto static",
+            f"ip -6 rule add priority 30820 not fwmark 8 {MAIN}",
             "ip -6 rule add priority 30821 not fwmark 8 table 8",
             "ip -6 rule delete priority 30821 not fwmark 7 table 7",
+            f"ip -6 rule delete priority 30820 not fwmark 7 {MAIN}",
             "ip -6 route delete ::/0 dev wg0 table 7 proto static",
         ],
         None,
@@ -345,6 +348,17 @@ def test_linux_default_route_needs_a_fwmark(route: str) -> None:
     with pytest.raises(NetconfigError, match=f"route {route} needs a fwmark") as caught:
         linux.commands(None, state(routes=(prefix(route),)))
     assert "fwmark" in caught.value.hint
+
+
+@pytest.mark.parametrize("route", ["0.0.0.0/0", "::/0"])
+def test_two_tunnels_with_a_default_route_share_nothing_that_is_undone(
+    route: str,
+) -> None:
+    """What one takes back is nothing that the other has put there."""
+    routes = (prefix(route),)
+    one = linux.commands(None, WantedState("wg0", routes=routes, fwmark=7))
+    two = linux.commands(None, WantedState("wg1", routes=routes, fwmark=8))
+    assert {c.undo for c in one if c.undo}.isdisjoint({c.undo for c in two})
 
 
 def test_names_with_spaces_stay_one_word() -> None:

@@ -209,6 +209,70 @@ def test_rules_of_a_killed_process_do_not_stand_in_the_way(
     assert namespace.snapshot() == start
 
 
+def test_two_tunnels_with_a_default_route_leave_each_other_alone(
+    namespace: Namespace, seed: int
+) -> None:
+    """Whether the second ends well or fails to start, at whatever command."""
+    second = ["tuntap", "add", "dev", "wg1", "mode", "tun"]
+    subprocess.run(["ip", "-n", namespace.name, *second], check=True)
+    everywhere = (prefix("0.0.0.0/0"), prefix("::/0"))
+    start = namespace.snapshot()
+    first = interface_of(namespace)
+    wanted = WantedState("wg0", 1420, (address("10.0.0.1/24"),), everywhere, fwmark=7)
+    first.apply(wanted)
+    alone = namespace.snapshot()
+    other = Interface(
+        WantedState("wg1", mtu=1500, up=False),
+        runner=Runner(namespace),
+        planner=linux.commands,
+    )
+    another = WantedState("wg1", 1420, (address("10.1.0.1/24"),), everywhere, fwmark=8)
+    steps = other.plan(another)
+    for position in [i for i, step in enumerate(steps, 1) if not step.optional]:
+        namespace.fail_at = namespace.calls + position
+        with pytest.raises(NetconfigError, match="made to fail"):
+            other.apply(another)
+        assert namespace.snapshot() == alone
+    other.apply(another)
+    assert other.undo_all() == []
+    assert namespace.snapshot() == alone
+    check(namespace, wanted)
+    assert first.undo_all() == []
+    assert namespace.snapshot() == start
+
+
+def test_what_going_down_costs_is_put_back(namespace: Namespace, seed: int) -> None:
+    rng = random.Random(seed)
+    interface = interface_of(namespace)
+    lost = 0
+    for _ in range(8):
+        wanted = random_state(rng)
+        interface.apply(wanted)
+        before = namespace.snapshot()
+        if not wanted.up:
+            continue
+        for state in ("down", "up"):
+            assert namespace(("ip", "link", "set", state, "dev", "wg0")).ok
+        lost += namespace.snapshot() != before
+        assert interface.restore() == []
+        assert namespace.snapshot() == before
+    assert lost
+
+
+def test_a_change_after_the_interface_was_down(namespace: Namespace) -> None:
+    """What is gone already is no reason to refuse that it goes."""
+    interface = interface_of(namespace)
+    routes = (prefix("172.16.0.0/12"), prefix("fd05::/48"))
+    six = address("fd00::1/64")
+    interface.apply(WantedState("wg0", 1420, (address("10.0.0.1/24"), six), routes))
+    for state in ("down", "up"):
+        assert namespace(("ip", "link", "set", state, "dev", "wg0")).ok
+    assert namespace(("ip", "address", "flush", "dev", "wg0")).ok
+    wanted = WantedState("wg0", 1420, (address("10.0.0.2/32"), address("fd00::2/64")))
+    interface.apply(wanted)
+    check(namespace, wanted)
+
+
 def test_a_vanished_interface_is_an_error_with_a_reason(namespace: Namespace) -> None:
     interface = interface_of(namespace)
     wanted = WantedState("wg0", 1420, (address("10.0.0.1/24"),))

@@ -85,7 +85,7 @@ def test_an_interrupt_undoes_as_well() -> None:
 def test_things_that_are_already_as_wanted() -> None:
     exists = Result(2, "RTNETLINK answers: File exists")
     recorder = Recorder(do_a=exists, do_b=Result(1), undo_a=Result(2, "gone already"))
-    known = command("a", already="File exists", undone="gone")
+    known = command("a", already=("no", "file EXISTS"), undone=("gone",))
     with pytest.raises(NetconfigError) as caught:
         Runner(recorder).apply([known, B])
     assert "undone" not in caught.value.message

@@ -46,7 +46,8 @@ class Hub:
                 )
             )
         for number, host in enumerate(hosts, 1):
-            wait_until("tunnel0", lambda h=host: h.has_interface("tunnel0"), timeout=20)
+            address = f"10.5.0.{number}/24"
+            wait_until(address, lambda h=host, a=address: a in h.ip("addr"), timeout=20)
             assert self.processes[number - 1].running
         for client in hosts[1:]:
             wait_until("the hub", lambda c=client: self.answers(c), timeout=20)

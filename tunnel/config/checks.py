@@ -5,6 +5,7 @@ Reads secret files and the blocklist, creates nothing, resolves no name.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -77,6 +78,20 @@ def _workers(config: Config, check: Checked) -> int:
             f'write "auto" or a number of 1 to {WORKERS_MAX}',
         )
     return found or AUTO
+
+
+def _fwmark(config: Config, interface: InterfaceState, check: Checked) -> int:
+    """A default route takes along the tunnel's own datagrams unless they are marked."""
+    fwmark = check.value(("fwmark",), lambda: parse_fwmark(config.fwmark), None)
+    default = any(length == 0 for _, length in interface.routes)
+    if fwmark == 0 and default and interface.auto_configure and sys.platform == "linux":
+        check.found.add(
+            ("tunnel", "routes"),
+            "a default route needs a fwmark: without one it leads the tunnel's own "
+            "datagrams into the tunnel",
+            'write "fwmark": 51820, or take the default route out',
+        )
+    return fwmark or 0
 
 
 def _listen(config: Config, check: Checked) -> tuple[bytes, int]:
@@ -163,7 +178,7 @@ def understand(
         private_key=private,
         psk=psk,
         listen_port=listen_port,
-        fwmark=check.value(("fwmark",), lambda: parse_fwmark(config.fwmark), 0),
+        fwmark=_fwmark(config, interface, check),
         interface=interface,
         peers=peers,
         log_level=config.logging.level,

@@ -83,16 +83,16 @@ class Command:
     """One program call. `undo` takes exactly its effect back (None: there is none, or
     it is not known what was before).
 
-    `why` is for people. A failure whose message contains `already` (of the undo:
-    `undone`) means that things are as wanted. An `optional` command may fail: the rest
-    works without it.
+    `why` is for people. A failure whose message contains one of `already` (of the
+    undo: `undone`), in whatever case, means that things are as wanted. An `optional`
+    command may fail: the rest works without it.
     """
 
     argv: Argv
     undo: Argv | None
     why: str
-    already: str = ""
-    undone: str = ""
+    already: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
     optional: bool = False
 
 
@@ -101,14 +101,14 @@ class Item:
     """Something that is there or not: how to add it and how to remove it.
 
     `exists` and `gone` are parts of the messages that adding it again, and removing it
-    again, end with; "" where that is a failure.
+    again, may end with; none where that is a failure.
     """
 
     add: Argv
     remove: Argv | None
     what: str
-    exists: str = ""
-    gone: str = ""
+    exists: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     optional: bool = False
 
     def adding(self) -> Command:

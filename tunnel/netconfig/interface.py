@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from tunnel.netconfig import diff, system
 from tunnel.netconfig.base import Command, WantedState
 from tunnel.netconfig.runner import Runner
 
 __all__ = ["Interface", "Planner"]
+
+# what adding says of something that is there, in the words of each system
+_THERE: Final = ("exists", "already assigned")
 
 # (observed, wanted) -> the commands between them
 Planner = Callable[[WantedState | None, WantedState], list[Command]]
@@ -49,6 +53,13 @@ class Interface:
         """All of it or nothing (NetconfigError)."""
         self._runner.apply(self.plan(wanted))
         self._state = replace(wanted, addresses=diff.settled(self._state, wanted))
+
+    def restore(self) -> list[str]:
+        """Adds addresses and routes that the interface lost meanwhile, as it does by
+        going down; what is there stays. Returns what did not work, in words."""
+        bare = replace(self._state, addresses=(), routes=())
+        missing = self._planner(bare, self._state)
+        return self._runner.attempt(replace(c, already=_THERE) for c in missing)
 
     def undo_all(self) -> list[str]:
         """Makes the interface what it was at the start, as far as that goes; once.

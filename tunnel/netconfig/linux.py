@@ -2,7 +2,9 @@
 
 A default route is handled as wg-quick does it: it lives in a table of its own, which
 everything uses that does not carry the tunnel's fwmark; more specific routes of the
-main table stay in force. Where there is no resolvectl, DNS servers are left alone.
+main table stay in force. Unlike wg-quick's, both rules name the fwmark, so that each
+tunnel has its own and takes away no other's. Where there is no resolvectl, DNS servers
+are left alone.
 """
 
 from __future__ import annotations
@@ -24,16 +26,18 @@ from tunnel.netconfig.base import (
 
 __all__ = ["RULE_PRIORITY", "commands"]
 
-# Rules are found again by their priority, so it is ours alone. Lower is asked first:
-# the main table without its default route, then the tunnel's table.
+# Lower is asked first: the main table without its default route, then the tunnel's.
+# What carries the fwmark comes to the whole main table behind both, and so to the same
+# route as by way of the first rule.
 RULE_PRIORITY: Final = 30_820
 
-_RULE_EXISTS: Final = "File exists"  # left by a process that was killed
+_RULE_EXISTS: Final = ("File exists",)  # left by a process that was killed
 
-# What removing says when the kernel has done it before, along with something else.
-_NO_ADDRESS: Final = "Cannot assign requested address"
-_NO_ROUTE: Final = "No such process"
-_NO_RULE: Final = "No such file or directory"
+# What removing says when the kernel has done it before, along with something else;
+# newer kernels have their own words for addresses, "ipv4: Address not found.".
+_NO_ADDRESS: Final = ("Cannot assign requested address", "Address not found")
+_NO_ROUTE: Final = ("No such process",)
+_NO_RULE: Final = ("No such file or directory",)
 
 
 def commands(observed: WantedState | None, wanted: WantedState) -> list[Command]:
@@ -123,9 +127,10 @@ def _default_route(state: WantedState, prefix: Prefix) -> list[Item]:
         items.append(
             Item(("sysctl", "-q", "-w", setting), None, setting, optional=True)
         )
+    unmarked = ("not", "fwmark", str(state.fwmark), "table")
     rules = (
-        (RULE_PRIORITY, ("table", "main", "suppress_prefixlength", "0")),
-        (RULE_PRIORITY + 1, ("not", "fwmark", str(state.fwmark), "table", table)),
+        (RULE_PRIORITY, (*unmarked, "main", "suppress_prefixlength", "0")),
+        (RULE_PRIORITY + 1, (*unmarked, table)),
     )
     for priority, selector in rules:
         rest = ("priority", str(priority), *selector)

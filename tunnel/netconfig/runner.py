@@ -130,8 +130,9 @@ def _failure(command: Command, result: Result, left: list[str]) -> NetconfigErro
     return NetconfigError(message, hint=_hint(command.argv, result))
 
 
-def _as_wanted(result: Result, said: str) -> bool:
-    return result.ok or (bool(said) and said in result.stderr)
+def _as_wanted(result: Result, said: tuple[str, ...]) -> bool:
+    heard = result.stderr.lower()
+    return result.ok or any(words.lower() in heard for words in said)
 
 
 def _said(result: Result) -> str:

@@ -24,7 +24,7 @@ from tunnel.netconfig.base import (
 
 __all__ = ["commands"]
 
-_GONE: Final = "Element not found"
+_GONE: Final = ("Element not found",)
 
 
 def commands(observed: WantedState | None, wanted: WantedState) -> list[Command]:

@@ -153,9 +153,9 @@ class PeerState:
 class InterfaceState:
     """The network interface: `kind` is `tun` or `loopback` (in memory).
 
-    With `auto_configure` the addresses, routes, MTU and DNS servers are put in place
-    by this program; without it they are somebody else's business. `workers` that carry
-    its packets: 0 is as many as suit the machine.
+    With `auto_configure` the addresses, routes and DNS servers are put in place by this
+    program; without it they are somebody else's business. The MTU is always put there.
+    `workers` that carry its packets: 0 is as many as suit the machine.
     """
 
     kind: str = "tun"
