@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tunnel.changes import Changes
@@ -13,6 +14,7 @@ from tunnel.engine import Engine
 from tunnel.errors import ApplyError, TunnelError
 from tunnel.loop import Timer
 from tunnel.own_file import OwnFile
+from tunnel.prepare import Confirmation, own_path, prepare_confirmation
 from tunnel.reloads import ReloadEvent
 from tunnel.state.model import DeviceState, prefix_owners
 from tunnel.state.plan import Plan, diff
@@ -26,26 +28,32 @@ log = logging.getLogger("tunnel.manager")
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """`plan` was applied, `config` was in force before it, `text` is to be saved when
-    it is confirmed."""
+    it is confirmed, if the file still holds what `replaces` names."""
 
     plan: Plan
     config: Config
     text: bytes | None
+    replaces: bytes | None = None
 
 
 class Trial:
-    """The one change that waits to be confirmed, if any."""
+    """The one change that waits to be confirmed, if any. `read_file` makes the tunnel
+    what its file says, some time later. Control thread, but for `prepare`."""
 
-    def __init__(self, changes: Changes, file: OwnFile) -> None:
+    def __init__(
+        self, changes: Changes, file: OwnFile, read_file: Callable[[], None]
+    ) -> None:
         self._changes = changes
         self._file = file
+        self._read_file = read_file
         self._waiting: Waiting | None = None
+        self._config: Config | None = None  # in force when the trial began
         self._timer: Timer | None = None
 
     def begin(self, waiting: Waiting, seconds: float) -> None:
         """It was applied just now, and has so long."""
         loop = self._changes.engine.loop
-        self._waiting = waiting
+        self._waiting, self._config = waiting, self._file.config
         self._timer = loop.call_later(int(seconds * SECOND), self._expired)
 
     @property
@@ -63,27 +71,50 @@ class Trial:
                 hint="tunnel confirm keeps it, tunnel rollback takes it back",
             )
 
-    def confirm(self) -> None:
-        """Keeps the change, and saves it (here) if that was asked for. Raises
-        TunnelError; if something waited, it waits still."""
-        text = self._get().text
-        if text is not None:
-            self._file.save(text)
+    def prepare(self, *, wait: float = 5) -> Confirmation:
+        """All of a confirmation but its last step; any thread. Raises TunnelError, also
+        when the file is another one now; if something waited, it waits still."""
+        waiting = self._get()
+        if waiting.text is None:
+            return Confirmation(waiting)
+        path = own_path(self._file.path)
+        return prepare_confirmation(
+            waiting, waiting.text, path, waiting.replaces, wait=wait
+        )
+
+    def confirm(self, prepared: Confirmation | None = None) -> None:
+        """Keeps the change, and saves it if that was asked for. Raises TunnelError; if
+        something waited, it waits still. Without `prepared` that is done here, and no
+        other saver is waited for."""
+        prepared = prepared or self.prepare(wait=0)
+        try:
+            if self._get() is not prepared.waiting:
+                raise TunnelError("another change waits by now", hint="confirm it anew")
+            if prepared.saving is not None:
+                self._file.commit(prepared.saving)
+        except TunnelError:
+            prepared.discard()
+            raise
         self.forget()
         log.info("the change was confirmed")
 
     def rollback(self, source: str = "rollback") -> ReloadEvent:
         """Takes the change back: what it changed and nothing else. Raises TunnelError;
-        in any case nothing waits then."""
+        in any case nothing waits then. A file that came into force meanwhile stays: it
+        is read again, as it may say otherwise than what was before the change."""
         started = time.perf_counter()
-        waiting = self._get()
+        waiting, config = self._get(), self._config
         self.forget()
         try:
             plan = take_back(self._changes.engine, waiting.plan)
         except Exception as error:
             raise self._changes.failed(error, source, started) from error
-        self._file.config = waiting.config
-        return self._changes.succeeded(plan, source, started)
+        event = self._changes.succeeded(plan, source, started)
+        if self._file.config is config:
+            self._file.config = waiting.config
+        else:
+            self._read_file()
+        return event
 
     def _expired(self) -> None:
         log.warning("the change was not confirmed in time and is taken back")
@@ -101,7 +132,7 @@ class Trial:
         """What waits is kept, without a word; idempotent."""
         if self._timer is not None:
             self._timer.cancel()
-        self._waiting = self._timer = None
+        self._waiting = self._timer = self._config = None
 
 
 def take_back(engine: Engine, plan: Plan) -> Plan:

@@ -1,7 +1,8 @@
 """Follows the configuration file: reads it in another thread whenever it changes.
 
 Knows which content was read last, good or bad, so that nothing is read twice and a
-failure is not repeated until there is something new. Understanding the content begins
+failure is not repeated until there is something new; but a name without an address
+may have one later, so that content is looked at again. Understanding the content begins
 with the first sign of a change, while the watcher waits for the last one; it counts
 only if the content is still the same then.
 """
@@ -9,20 +10,23 @@ only if the content is still the same then.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
+from tunnel.config.desired import Resolver
 from tunnel.config.reload import Attempt, Source
 from tunnel.config.save import clean
 from tunnel.config.schema import Config
 from tunnel.config.watch import Watcher
+from tunnel.constants import SECOND
 from tunnel.helper import Helper
-from tunnel.loop import ControlLoop
+from tunnel.loop import ControlLoop, Timer
 from tunnel.state.model import PeerState
 
-__all__ = ["Follower"]
+__all__ = ["RETRY", "RETRY_MOST", "Follower"]
 
 log = logging.getLogger("tunnel.manager")
 
@@ -30,12 +34,15 @@ log = logging.getLogger("tunnel.manager")
 _EARLY: Final = 8
 _UNDERSTOOD: Final = 4
 
+RETRY: Final = 5 * SECOND  # until content with names without addresses is read again
+RETRY_MOST: Final = 60 * SECOND  # as the time in between doubles
+
 
 class Follower:
     """Calls `changed` with every new attempt at the file that nobody asked for.
 
     `seen` is the digest of the content that is in force, `running` returns the peers
-    that are, in any thread.
+    that are, and `before` the configuration that they are from, in any thread.
     """
 
     def __init__(
@@ -47,13 +54,20 @@ class Follower:
         seen: bytes | None,
         changed: Callable[[Attempt], None],
         running: Callable[[], Mapping[bytes, PeerState]] = dict,
+        before: Callable[[], Config | None] = lambda: None,
+        resolve: Resolver = socket.getaddrinfo,
     ) -> None:
         self._loop = loop
         self._helper = helper
-        self._source = Source(path, config.facts.files, running, config)
+        files = config.facts.files
+        self._source = Source(path, files, running, config, before, resolve)
         self._seen = seen
         self._changed = changed
         self._doubted: bytes | None = None  # wrong, but perhaps half written
+        self._pending: bytes | None = None  # to be looked at again, and in what time
+        self._delay = RETRY
+        self._timer: Timer | None = None
+        self._saves = 0  # how many of our own were committed
         self._signature: tuple[object, ...] = ()
         self._watcher: Watcher | None = None
         self._reading = 0
@@ -69,19 +83,25 @@ class Follower:
         self._watcher.hint()  # for what happened until now
 
     def close(self) -> None:
+        self._no_retry()
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
 
+    def saved(self) -> None:
+        """A save of our own was committed just now: what is being read may be older."""
+        self._saves += 1
+
     def adopt(self, config: Config, digest: bytes) -> None:
         """The files hold this now, and it is in force."""
         self._seen = digest
+        self._no_retry()
         self._source.files = config.facts.files
         self._watch_files()
 
     @property
     def seen(self) -> bytes | None:
-        """The digest of the content that was read last. Any thread."""
+        """Digest of the content that was read last, and is done with. Any thread."""
         return self._seen
 
     def _watch_files(self) -> None:
@@ -92,8 +112,13 @@ class Follower:
         """Reads in the helper thread, whatever was seen before; `then` is called with
         the attempt in the control thread and must not raise."""
 
+        saves = self._saves
+
         def done(outcome: Future[Attempt]) -> None:
             self._reading -= 1
+            if saves != self._saves:
+                self.read(then)  # what was read lacks what was saved meanwhile
+                return
             if outcome.exception() is None:
                 self._note(outcome.result())
             then(outcome)
@@ -102,8 +127,27 @@ class Follower:
         self._helper.run(self._source.attempt, done)
 
     def _note(self, attempt: Attempt) -> None:
-        self._seen = attempt.digest
+        if attempt.temporary:
+            self._retry_later(attempt.digest)
+        else:
+            self._seen = attempt.digest
+            self._no_retry()
         self._watch_files()
+
+    def _retry_later(self, digest: bytes) -> None:
+        """Looks again after a while, even if no file changes; other content starts
+        with the shortest time anew."""
+        again = digest == self._pending
+        delay = min(2 * self._delay, RETRY_MOST) if again else RETRY
+        self._no_retry()
+        self._pending, self._delay = digest, delay
+        if self._watcher is not None:
+            self._timer = self._loop.call_later(delay, self._look)
+
+    def _no_retry(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._pending = None
 
     def _early(self) -> None:
         """Something is happening to the files: begins before it is over, so that
@@ -130,26 +174,35 @@ class Follower:
             if self._watcher is not None:
                 self._watcher.hint()
             return
-        seen = self._seen
+        seen, saves = self._seen, self._saves
         self._reading += 1
-        self._helper.run(lambda: self._source.settled(seen), self._looked)
+        self._helper.run(
+            lambda: self._source.settled(seen), lambda read: self._looked(read, saves)
+        )
 
-    def _looked(self, outcome: Future[Attempt]) -> None:
+    def _looked(self, outcome: Future[Attempt], saves: int) -> None:
         self._reading -= 1
         if self._watcher is None:
+            return
+        if saves != self._saves:
+            self._watcher.hint()  # what was read lacks what was saved meanwhile
             return
         if outcome.exception() is not None:
             log.error("reading the configuration failed", exc_info=outcome.exception())
             return
         attempt = outcome.result()
         if attempt.seen or attempt.digest == self._seen:  # adopted meanwhile
+            self._no_retry()
             return
-        if attempt.error is not None and attempt.digest != self._doubted:
+        wrong = attempt.error is not None and not attempt.temporary
+        if wrong and attempt.digest != self._doubted:
             self._doubted = attempt.digest
             self._watcher.hint()  # an error that stays is one, see again in a moment
             return
+        told = attempt.temporary and attempt.digest == self._pending
         self._note(attempt)
-        self._changed(attempt)
+        if not told:
+            self._changed(attempt)
 
     def _poll(self) -> None:
         """For file systems without events: looks closer if the files look different."""

@@ -20,13 +20,13 @@ from tunnel.config.reload import Attempt
 from tunnel.config.schema import Config
 from tunnel.confirmation import Trial, Waiting, take_back
 from tunnel.engine import Engine
-from tunnel.errors import PlanStale, TunnelError
+from tunnel.errors import ConfigProblem, PlanStale, TunnelError
 from tunnel.helper import Helper
 from tunnel.own_file import OwnFile
 from tunnel.peer_edits import PeerEdit, desired_after
 from tunnel.prepare import Prepared, PreparedEdits, prepare_edits
 from tunnel.reloads import ReloadEvent
-from tunnel.report import device_json, peers_json
+from tunnel.report import state_json
 from tunnel.settings import Settings
 from tunnel.state.merge import merge
 from tunnel.state.model import DeviceState
@@ -64,7 +64,7 @@ class Manager(Changes):
             self._file_changed,
             lambda: device.observe().peers,
         )
-        self.trial = Trial(self, self.file)
+        self.trial = Trial(self, self.file, lambda: self.reload_soon("file"))
         self.settings = Settings(device)
 
     def watch(self) -> None:
@@ -101,18 +101,8 @@ class Manager(Changes):
 
     def state(self) -> dict[str, object]:
         """Everything but secrets, as JSON values."""
-        status, left = self.engine.device.status(), self.trial.left
-        path = self.file.path
-        return {
-            "device": {
-                **device_json(status),
-                "config_file": str(path) if path else None,
-                "pending_confirmation": None if left is None else round(left, 3),
-            },
-            "peers": peers_json(status),
-            "counters": dict(status.counters),
-            "reloads": [event.json() for event in self.history],
-        }
+        status = self.engine.device.status()
+        return state_json(status, self.trial.left, self.file.path, self.history)
 
     # --- changing
 
@@ -144,7 +134,8 @@ class Manager(Changes):
         text = prepared.text
         # of nothing there is nothing to confirm
         if confirm_within is not None and (text is not None or not plan.empty):
-            self.trial.begin(Waiting(plan, before, text), confirm_within)
+            waiting = Waiting(plan, before, text, prepared.replaces)
+            self.trial.begin(waiting, confirm_within)
         return event
 
     def edit_peers(
@@ -247,7 +238,7 @@ class Manager(Changes):
         try:
             self._take_over(attempt, "file")
         except TunnelError:
-            return  # recorded; what runs is kept until the file changes again
+            return  # recorded; what runs is kept until there is something new
 
     def _take_over(self, attempt: Attempt, source: str) -> ReloadEvent:
         """Applies what was read; raises TunnelError, also recorded."""
@@ -256,6 +247,7 @@ class Manager(Changes):
             if attempt.error is not None:
                 raise attempt.error
             assert attempt.desired is not None
+            _warn_of(attempt.kept)
             plan = self.plan_for(attempt.desired)
             prepared = Prepared(attempt.desired, attempt.config, digest=attempt.digest)
             return self._carry_out(plan, source, started, prepared)
@@ -270,6 +262,14 @@ class Manager(Changes):
             self.failed(error, "uapi", time.perf_counter())
         elif not plan.empty:
             self.succeeded(plan, "uapi", time.perf_counter())
+
+
+def _warn_of(kept: Sequence[ConfigProblem]) -> None:
+    """One line, however many they are."""
+    if kept:
+        more = f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
+        first = f"{kept[0].path}: {kept[0].message}{more}"
+        log.warning("%s; the present endpoint is kept", first)
 
 
 def _check_hash(plan: Plan, expect: str) -> None:

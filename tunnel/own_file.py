@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from tunnel.config.reload import Attempt
-from tunnel.config.save import Saving, save
+from tunnel.config.save import Saving
 from tunnel.config.schema import Config
 from tunnel.errors import TunnelError
 from tunnel.follow import Follower
@@ -45,8 +45,9 @@ class OwnFile:
         self._follower: Follower | None = None
         if self.path is not None:
             self._follower = Follower(
-                loop, helper, self.path, config, digest, changed, running
-            )
+                loop, helper, self.path, config, digest, changed, running,
+                lambda: self.config,
+            )  # fmt: skip
 
     def follow(self) -> None:
         """From now on `changed` is called."""
@@ -60,7 +61,7 @@ class OwnFile:
 
     @property
     def seen(self) -> bytes | None:
-        """The digest of the content that was read last. Any thread."""
+        """Digest of the content that was read last, and is done with. Any thread."""
         return self._follower.seen if self._follower is not None else None
 
     def read(self, then: Callable[[Future[Attempt]], None]) -> None:
@@ -82,12 +83,6 @@ class OwnFile:
             saving.commit()
         except OSError as error:
             raise unsaved(own_path(self.path), error) from error
+        if self._follower is not None:
+            self._follower.saved()
         self._helper.run(saving.settle, log_unsettled)
-
-    def save(self, text: bytes) -> None:
-        """All of a save, here. TunnelError when it fails."""
-        path = own_path(self.path)
-        try:
-            save(path, text)
-        except OSError as error:
-            raise unsaved(path, error) from error

@@ -24,10 +24,12 @@ from tunnel.peer_edits import PeerEdit, Understood, understand_edits
 from tunnel.state.model import DeviceState
 
 __all__ = [
+    "Confirmation",
     "Prepared",
     "PreparedEdits",
     "log_unsettled",
     "own_path",
+    "prepare_confirmation",
     "prepare_edits",
     "prepare_file",
     "prepare_text",
@@ -40,14 +42,16 @@ log = logging.getLogger("tunnel.manager")
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A configuration ready to be applied. With `saving`, the tunnel's own file gets
-    its text at the same time; `text` is for a save at a later confirmation. `digest`
-    names what the files hold then. One that is not applied must be discarded."""
+    its text at the same time; `text` is for a save at a later confirmation, in the
+    place of what `replaces` names. `digest` names what the files hold then. One that
+    is not applied must be discarded."""
 
     desired: DeviceState
     config: Config | None = None
     saving: Saving | None = None
     text: bytes | None = None
     digest: bytes | None = None
+    replaces: bytes | None = None
 
     def discard(self) -> None:
         if self.saving is not None:
@@ -62,6 +66,18 @@ class PreparedEdits:
     config: Config | None = None
     saving: Saving | None = None
     digest: bytes | None = None
+
+    def discard(self) -> None:
+        if self.saving is not None:
+            self.saving.discard()
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The end of the trial of `waiting`, ready: `saving` holds what is to be saved."""
+
+    waiting: object
+    saving: Saving | None = None
 
     def discard(self) -> None:
         if self.saving is not None:
@@ -121,6 +137,7 @@ def prepare_save(
 ) -> Prepared:
     """A configuration that is to become the content of the file `path`, and so must
     be right there. With `later` it is saved when the change is confirmed."""
+    replaces = Source(path).digest() if later else None
     saving = None if later else Saving(path)
     with _discarded_on_failure(saving, path):
         config = parse_config(text, source, base=path.parent, like=like)
@@ -129,7 +146,35 @@ def prepare_save(
         if saving is not None:
             digest = Source(path, config.facts.files).digest({path: text})
             saving.prepare({path: text})
-    return Prepared(desired, config, saving, text if later else None, digest)
+    kept = text if later else None
+    return Prepared(desired, config, saving, kept, digest, replaces)
+
+
+def prepare_confirmation(
+    waiting: object,
+    text: bytes,
+    path: Path,
+    replaces: bytes | None,
+    *,
+    wait: float = 5,
+) -> Confirmation:
+    """`text` is to become the content of the file `path`, if that still holds what
+    `replaces` names (see `Source.digest`). `wait`: how many seconds for another saver.
+    """
+    try:
+        saving = Saving(path, wait=wait)
+    except OSError as error:
+        raise unsaved(path, error) from error
+    with _discarded_on_failure(saving, path):
+        if replaces is not None and Source(path).digest() != replaces:
+            raise ApplyError(
+                f"the file was changed meanwhile: {path}; nothing was saved, "
+                f"and the change waits still",
+                hint="end the trial with `tunnel rollback`: what the file says now is "
+                "applied; then repeat the change",
+            )
+        saving.prepare({path: text})
+    return Confirmation(waiting, saving)
 
 
 @contextmanager
@@ -172,4 +217,7 @@ def prepare_edits(
         config = parse_config(main, str(path), base=base, overlay=texts, like=config)
         digest = Source(path, config.facts.files).digest(texts)
         saving.prepare(texts)
-    return PreparedEdits(tuple(understood), config, saving, None if news else digest)
+    edited = tuple(understood)
+    if news:  # the file's configuration is not in force yet
+        return PreparedEdits(edited, saving=saving)
+    return PreparedEdits(edited, config, saving, digest)

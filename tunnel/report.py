@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
+from tunnel.reloads import ReloadEvent
 from tunnel.state.render import endpoint_text, key_text, prefix_text
 from tunnel.status import DeviceStatus
 
-__all__ = ["device_json", "peers_json"]
+__all__ = ["device_json", "peers_json", "state_json"]
 
 _SECOND = 1_000_000_000
 
@@ -44,3 +47,22 @@ def peers_json(status: DeviceStatus) -> list[dict[str, object]]:
         }
         for peer in status.peers
     ]
+
+
+def state_json(
+    status: DeviceStatus,
+    left: float | None,
+    path: Path | None,
+    events: Iterable[ReloadEvent],
+) -> dict[str, object]:
+    """Everything; `left` are the seconds in which a change waits to be confirmed."""
+    return {
+        "device": {
+            **device_json(status),
+            "config_file": str(path) if path else None,
+            "pending_confirmation": None if left is None else round(left, 3),
+        },
+        "peers": peers_json(status),
+        "counters": dict(status.counters),
+        "reloads": [event.json() for event in events],
+    }

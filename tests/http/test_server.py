@@ -132,27 +132,6 @@ def test_what_is_no_request_is_told_so(tunnel: Tunnel, request_: bytes) -> None:
         server.close()
 
 
-def test_too_many_connections(tunnel: Tunnel) -> None:
-    server = serve(tunnel.engine, tunnel.manager, bind_of(tunnel))
-    host, _, port = server.address.removeprefix("http://").rpartition(":")
-    with contextlib.ExitStack() as stack:
-        stack.callback(server.close)
-        idle = [
-            stack.enter_context(socket.create_connection((host, int(port))))
-            for _ in range(128)
-        ]
-        deadline = time.monotonic() + 5
-        while (answer := httpx.get(f"{server.address}/healthz")).status_code == 200:
-            assert time.monotonic() < deadline
-        assert answer.status_code == 503
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["code"] == "busy"
-        for one in idle:
-            one.close()
-        while httpx.get(f"{server.address}/healthz").status_code != 200:
-            assert time.monotonic() < deadline
-
-
 def test_a_wrong_bind_address_is_said_at_once(tunnel: Tunnel) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

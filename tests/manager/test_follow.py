@@ -13,9 +13,32 @@ from tunnel.config import watch
 from tunnel.config.reload import Attempt, Source
 from tunnel.follow import Follower
 from tunnel.helper import Helper
-from tunnel.loop import ControlLoop
+from tunnel.loop import ControlLoop, Timer
 
 from .test_early import facts, guest, names
+
+
+class Timers(ControlLoop):
+    """A loop whose timers run when the test says so; `delays` are those that wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[int, Timer]] = []
+
+    def call_later(self, delay: int, callback: Callable[[], None]) -> Timer:
+        timer = Timer(self.now() + delay, callback)
+        self.waiting.append((delay, timer))
+        return timer
+
+    @property
+    def delays(self) -> list[int]:
+        return [delay for delay, timer in self.waiting if not timer.cancelled]
+
+    def elapse(self, delay: int) -> None:
+        """Runs the timers that were set for so long."""
+        for each, timer in list(self.waiting):
+            if each == delay:
+                timer.run()
 
 
 class Held(Helper):
@@ -29,7 +52,8 @@ class Held(Helper):
         self.held.append((job, then))
 
     def work(self) -> None:
-        for job, then in self.held:
+        held, self.held = self.held, []
+        for job, then in held:
             outcome: Future[Any] = Future()
             outcome.set_result(job())
             then(outcome)
@@ -59,6 +83,49 @@ def test_what_was_saved_while_a_look_was_under_way_is_no_news(
             follower.adopt(second.config, second.digest)
         helper.work()
         assert [names(each) for each in news] == ([] if adopted else [["b"]])
+    finally:
+        follower.close()
+        loop.close()
+
+
+def later(path: Path, *guests: str) -> Attempt:
+    """What a save of our own leaves behind, as read after it."""
+    path.write_text(facts(*map(guest, guests)))
+    attempt = Source(path).attempt()
+    assert attempt.config is not None
+    return attempt
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_was_read_before_a_save_of_our_own_is_read_again(
+    tmp_path: Path, asked: bool
+) -> None:
+    """The content of an editor is read; before that is taken over, an edit that was
+    made of the same content is committed: it must not go away again."""
+    path = tmp_path / "config.json"
+    first = later(path, "a")
+    assert first.config is not None
+    later(path, "a", "by the editor")
+    news: list[Attempt] = []
+    loop = Timers()
+    helper = Held(loop)
+    follower = Follower(loop, helper, path, first.config, first.digest, news.append)
+    try:
+        follower.start()
+        if asked:
+            follower.read(lambda outcome: news.append(outcome.result()))
+        else:
+            loop.elapse(watch.SETTLE)
+        ((job, then),), helper.held = helper.held, []
+        outcome: Future[Any] = Future()
+        outcome.set_result(job())
+        later(path, "a", "by the editor", "by the edit")
+        follower.saved()
+        then(outcome)
+        assert news == []
+        loop.elapse(watch.SETTLE)
+        helper.work()
+        assert [names(each) for each in news] == [["a", "by the editor", "by the edit"]]
     finally:
         follower.close()
         loop.close()

@@ -36,6 +36,21 @@ def test_a_file_of_peers_that_was_wrong_is_taken_over_when_it_is_right(
     eventually(lambda: "late" in one.peer_names())
 
 
+def test_a_pattern_of_directories_finds_new_files_and_new_directories(
+    one: End, tmp_path: Path
+) -> None:
+    (tmp_path / "inc" / "old").mkdir(parents=True)
+    one.write(one.facts | {"include": "inc/*/p.json"})
+    eventually(lambda: one.events("file"))
+    (tmp_path / "inc" / "old" / "p.json").write_text(json.dumps([peer("file")]))
+    eventually(lambda: "file" in one.peer_names(), 3)
+    (tmp_path / "inc" / "new").mkdir()
+    (tmp_path / "inc" / "new" / "p.json").write_text(json.dumps([peer("directory")]))
+    eventually(lambda: "directory" in one.peer_names(), 3)
+    (tmp_path / "inc" / "old" / "p.json").unlink()
+    eventually(lambda: one.peer_names() == ["far", "directory"], 3)
+
+
 def test_a_directory_is_called_one(one: End) -> None:
     one.path.unlink()
     one.path.mkdir()

@@ -29,6 +29,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BODY_MAX: Final = 1 << 20
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOT_LISTED: Final = Refusal(
+    403,
+    "address-not-allowed",
+    "this address may not use the management API",
+    "add its prefix to management.acl",
+)
 
 
 # --- names under which a browser may reach us
@@ -59,7 +65,8 @@ def _is_address(host: str) -> bool:
 class Guard:
     """Lets through to `app` what is allowed, and answers the rest itself.
 
-    `acl` is asked at every request, so a change of the configuration holds at once.
+    `acl` is asked at every connection (`refuses`) and again at every request, so a
+    change of the configuration holds at once.
     `hosts` None means a Unix socket, which no browser and no other machine reaches:
     then the mode of its file says who may connect.
     """
@@ -110,19 +117,23 @@ class Guard:
         if scope["method"] not in _READING:
             self._check_token(headers.get("authorization", ""))
 
-    def _check_address(self, client: tuple[str, int] | None) -> None:
-        """The socket's peer; what a proxy claims in headers does not count."""
+    def refuses(self, peer: Any) -> Refusal | None:
+        """Why this address of a socket may not even connect, or None."""
+        if self._hosts is None:
+            return None
         try:
-            packed = _packed(client[0]) if client else b""
+            packed = _packed(peer[0]) if peer else b""
         except ValueError:
             packed = b""
-        if not any(_contains(prefix, packed) for prefix in self._acl()):
-            raise Refusal(
-                403,
-                "address-not-allowed",
-                "this address may not use the management API",
-                "add its prefix to management.acl",
-            )
+        if any(_contains(prefix, packed) for prefix in self._acl()):
+            return None
+        return _NOT_LISTED
+
+    def _check_address(self, client: tuple[str, int] | None) -> None:
+        """The socket's peer; what a proxy claims in headers does not count."""
+        refusal = self.refuses(client)
+        if refusal is not None:
+            raise refusal
 
     @staticmethod
     def _check_host(netloc: str, names: frozenset[str]) -> None:

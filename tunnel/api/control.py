@@ -26,6 +26,7 @@ from tunnel.errors import NotPermitted, TunnelError
 from tunnel.manager import Manager
 from tunnel.peer_edits import ACTIONS, PeerEdit
 from tunnel.prepare import (
+    Confirmation,
     Prepared,
     PreparedEdits,
     own_path,
@@ -58,7 +59,6 @@ class ControlDoor:
             "state": lambda _: manager.state(),
             "history": lambda _: manager.history.json(),
             "peers": lambda _: peers_json(manager.engine.device.status()),
-            "confirm": self._confirm,
             "rollback": lambda _: manager.trial.rollback().json(),
         }
         self._slow: dict[str, Callable[[Request, Reply], None]] = {
@@ -66,6 +66,7 @@ class ControlDoor:
             "apply": self._apply,
             "edit": self._edit,
             "reload": self._reload,
+            "confirm": self._confirm,
         }
 
     def __call__(self, line: bytes, reply: Reply) -> None:
@@ -83,7 +84,7 @@ class ControlDoor:
 
     def _then(
         self,
-        job: Callable[[], Prepared | PreparedEdits],
+        job: Callable[[], Prepared | PreparedEdits | Confirmation],
         finish: Callable[[Any], object],
         reply: Reply,
     ) -> None:
@@ -193,9 +194,14 @@ class ControlDoor:
 
         self._manager.reload_soon(_SOURCE, then)
 
-    def _confirm(self, _: Request) -> object:
-        self._manager.trial.confirm()
-        return {"confirmed": True}
+    def _confirm(self, _: Request, reply: Reply) -> None:
+        trial = self._manager.trial
+
+        def finish(prepared: Confirmation) -> dict[str, Any]:
+            trial.confirm(prepared)
+            return {"confirmed": True}
+
+        self._then(trial.prepare, finish, reply)
 
 
 def _prepare(manager: Manager, request: Request) -> Prepared:

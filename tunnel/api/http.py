@@ -19,10 +19,12 @@ import uvicorn
 
 from tunnel.api.auth import Guard, allowed_hosts
 from tunnel.api.client import run_directory
+from tunnel.api.http_accept import Acceptor
 from tunnel.api.http_app import create_app
 from tunnel.api.http_bridge import Bridge, Runner
-from tunnel.api.http_protocol import ConnectionLimit, ProblemProtocol
-from tunnel.api.http_sockets import BACKLOG, listen, spelled
+from tunnel.api.http_log import log_like_us
+from tunnel.api.http_protocol import Limits, ProblemProtocol
+from tunnel.api.http_sockets import listen, spelled
 from tunnel.api.http_token import find_token
 from tunnel.config.values import parse_host_port
 from tunnel.state.model import Prefix
@@ -31,8 +33,6 @@ __all__ = ["HttpServer", "guarded", "serve", "start"]
 
 log = logging.getLogger("tunnel.http")
 
-_CONNECTIONS: Final = 128
-_IDLE_SECONDS: Final = 20
 _GRACE_SECONDS: Final = 1
 _JOIN_SECONDS: Final = 5.0
 
@@ -91,13 +91,16 @@ class _AddressList:
 class HttpServer:
     """Running from the start; `close` from any thread but its own."""
 
-    def __init__(self, app: Any, listener: socket.socket) -> None:
+    def __init__(
+        self, app: Guard, listener: socket.socket, limits: Limits | None = None
+    ) -> None:
+        limits = limits or Limits()
         name = listener.getsockname()
         self.address = spelled(name)
         self._file = Path(name) if isinstance(name, str) else None
         self._server = _Server(
             uvicorn.Config(
-                ConnectionLimit(app, _CONNECTIONS, self._connections),
+                app,
                 http=ProblemProtocol,
                 ws="none",
                 loop="asyncio",
@@ -107,16 +110,17 @@ class HttpServer:
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
-                timeout_keep_alive=_IDLE_SECONDS,
+                timeout_keep_alive=limits.idle,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
-                backlog=BACKLOG,
-            )
+            ),
+            app,
+            limits,
         )
         self._listener = listener
         self._thread = threading.Thread(
             target=self._run, name="tunnel-http", daemon=True
         )
-        _log_like_us()
+        log_like_us()
         self._thread.start()
         log.info("the HTTP API listens on %s", self.address)
 
@@ -127,9 +131,6 @@ class HttpServer:
             log.exception("the HTTP API ended")
         finally:
             self._listener.close()
-
-    def _connections(self) -> int:
-        return len(self._server.server_state.connections)
 
     def leave(self) -> None:
         """Ends it without waiting; requests under way get a second."""
@@ -156,13 +157,36 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """Waits for its end instead of looking for it ten times a second."""
+    """Lets in whom `guard` does not refuse, and waits for its end instead of looking
+    for it ten times a second."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, guard: Guard, limits: Limits) -> None:
         super().__init__(config)
+        self._guard = guard
+        self._limits = limits
+        self._acceptor: Acceptor | None = None
         self._leave = threading.Event()
         self._wake: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets
+        await self.lifespan.startup()
+        self.servers = []  # of asyncio, which we do without
+        self._acceptor = Acceptor(
+            sockets[0],
+            make=self._protocol,
+            refuses=self._guard.refuses,
+            connections=self.server_state.connections,
+            most=self._limits.connections,
+        )
+        self._acceptor.start()
+        self.started = True
+
+    def _protocol(self) -> ProblemProtocol:
+        return ProblemProtocol(
+            self.config, self.server_state, self.lifespan.state, limits=self._limits
+        )
 
     async def main_loop(self) -> None:
         self._wake = asyncio.Event()
@@ -171,9 +195,8 @@ class _Server(uvicorn.Server):
             await self._wake.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        loop = asyncio.get_running_loop()
-        for listener in sockets or ():
-            loop.remove_reader(listener)
+        if self._acceptor is not None:
+            self._acceptor.stop()
         for _ in range(3):  # a connection just accepted gets its transport
             await asyncio.sleep(0)
         await super().shutdown(sockets)
@@ -188,16 +211,3 @@ class _Server(uvicorn.Server):
         if self._loop is not None and self._wake is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed already
                 self._loop.call_soon_threadsafe(self._wake.set)
-
-
-class _Forward(logging.Handler):
-    """The server's own words go where ours go."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, "%s", record.getMessage())
-
-
-def _log_like_us() -> None:
-    logger = logging.getLogger("uvicorn")
-    logger.handlers[:] = [_Forward(logging.WARNING)]
-    logger.propagate = False

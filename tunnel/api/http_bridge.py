@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from tunnel.api.http_snapshot import Snapshots, look
 from tunnel.api.problems import Refusal, refusal_of
 from tunnel.errors import TunnelError
 
@@ -50,11 +51,22 @@ class Bridge:
         self.manager = manager
         # a tag of an earlier process must not match the same generation of this one
         self._instance = secrets.token_hex(4)
+        self.snapshots = Snapshots(
+            lambda: self.ask(lambda: look(engine.device, manager)),
+            lambda: int(engine.device.generation),
+        )
 
     async def ask(self, function: Callable[[], T], *, within: float | None = None) -> T:
         """The result of `function`, run in the control thread; Refusal when it says
         no, or takes longer than `within` seconds."""
         return await self._outcome(self.engine.submit(function), within)
+
+    async def change(self, function: Callable[[], T]) -> T:
+        """The same for what changes something: nobody sees what was before."""
+        try:
+            return await self.ask(function)
+        finally:
+            self.snapshots.forget()
 
     async def prepared(
         self,
@@ -66,7 +78,8 @@ class Bridge:
         """The result of `act`, in the control thread, on what `prepare` made before in
         the manager's helper thread: that one reads files and resolves names.
 
-        With `record`, a failure to prepare is a failed change from that source.
+        With `record` it is a change, and a failure to prepare is a failed one from
+        that source.
         """
         future: Future[T] = Future()
 
@@ -81,7 +94,11 @@ class Bridge:
                 future.set_exception(error)
 
         self.engine.submit(lambda: self.manager.background(prepare, follow))
-        return await self._outcome(future, None)
+        try:
+            return await self._outcome(future, None)
+        finally:
+            if record:
+                self.snapshots.forget()
 
     def _use(self, outcome: Future[P], act: Callable[[P], T], record: str) -> T:
         """What the manager refuses, it has recorded and discarded."""

@@ -92,7 +92,7 @@ def _add_confirmation(routes: APIRouter, bridge: Bridge) -> None:
                 raise Refusal(409, "nothing-pending", "no change waits to be confirmed")
             return act()
 
-        return _stamped(bridge, response, await bridge.ask(change))
+        return _stamped(bridge, response, await bridge.change(change))
 
     @routes.post("/api/confirm")
     async def confirm(response: Response) -> Applied:

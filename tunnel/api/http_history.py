@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from tunnel.api.http_models import PeerEvent, Reload
@@ -26,7 +27,7 @@ def totals(history: ReloadHistory) -> Reloads:
     )
 
 
-def reloads_of(history: ReloadHistory) -> list[Reload]:
+def reloads_of(history: Iterable[ReloadEvent]) -> list[Reload]:
     """Oldest first."""
     return [
         Reload.model_validate(event.json() | {"timestamp": _rfc3339(event.timestamp)})

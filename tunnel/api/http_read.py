@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from tunnel.api.http_bridge import Bridge
-from tunnel.api.http_history import reloads_of, totals
+from tunnel.api.http_history import reloads_of
 from tunnel.api.http_models import Diffs, Health, State, Status
+from tunnel.api.http_snapshot import Snapshot
 from tunnel.api.http_views import diffs_of, status_of
-from tunnel.api.metrics import Names, Reloads, render
+from tunnel.api.metrics import Names, render
 from tunnel.api.problems import Refusal
 from tunnel.prepare import prepare_file
-from tunnel.status import DeviceStatus
+from tunnel.report import state_json
 
 __all__ = ["router"]
 
 _HEALTH_TIMEOUT = 2.0
+_OPENMETRICS = "application/openmetrics-text"
 _ETAG: dict[str, Any] = {
     "description": "OK",
     "headers": {
@@ -43,29 +46,25 @@ def router(bridge: Bridge) -> APIRouter:
 def _add_state(routes: APIRouter, bridge: Bridge) -> None:
     engine, manager = bridge.engine, bridge.manager
 
-    def stamp(response: Response, generation: int) -> None:
+    def stamp(response: Response, generation: int) -> Response:
         response.headers["ETag"] = bridge.etag(generation)
         response.headers["Cache-Control"] = "no-store"
+        return response
 
-    @routes.get("/state", responses={200: _ETAG})
-    async def state(response: Response) -> State:
+    async def shown(name: str, make: Callable[[Snapshot], bytes]) -> Response:
+        found = await bridge.snapshots.get()
+        answer = Response(found.once(name, make), media_type="application/json")
+        return stamp(answer, found.status.generation)
+
+    @routes.get("/state", response_model=State, responses={200: _ETAG})
+    async def state() -> Response:
         """Device, peers, counters and the last changes."""
-        found, reloads, generation = await bridge.ask(
-            lambda: (
-                manager.state(),
-                reloads_of(manager.history),
-                engine.device.generation,
-            )
-        )
-        stamp(response, generation)
-        return State.model_validate(found | {"reloads": reloads})
+        return await shown("state", _state)
 
-    @routes.get("/api/wg/status", responses={200: _ETAG})
-    async def wg_status(response: Response) -> Status:
+    @routes.get("/api/wg/status", response_model=Status, responses={200: _ETAG})
+    async def wg_status() -> Response:
         """The tunnel and its peers as they run."""
-        found: DeviceStatus = await bridge.ask(engine.device.status)
-        stamp(response, found.generation)
-        return status_of(found, time.time_ns())
+        return await shown("status", _status)
 
     @routes.get("/api/wg/diffs", responses={200: _ETAG})
     async def wg_diffs(response: Response) -> Diffs:
@@ -107,13 +106,8 @@ def _add_health(routes: APIRouter, bridge: Bridge) -> None:
 
 
 def _add_metrics(routes: APIRouter, bridge: Bridge) -> None:
-    engine, manager = bridge.engine, bridge.manager
-
-    def look() -> tuple[DeviceStatus, Reloads]:
-        return engine.device.status(), totals(manager.history)
-
     text = {"text/plain": {"schema": {"type": "string"}}}
-    openmetrics = {"application/openmetrics-text": {"schema": {"type": "string"}}}
+    openmetrics = {_OPENMETRICS: {"schema": {"type": "string"}}}
 
     @routes.get(
         "/metrics",
@@ -127,9 +121,28 @@ def _add_metrics(routes: APIRouter, bridge: Bridge) -> None:
         remote: Annotated[bool, Query(description="remote_ip, remote_port")] = False,
     ) -> Response:
         """For Prometheus."""
-        status, reloads = await bridge.ask(look)
-        document, media_type = render(
-            status, reloads, names=names, peers=peers, remote=remote,
-            wall=time.time_ns(), accept=request.headers.get("accept", ""),
-        )  # fmt: skip
+        asked = request.headers.get("accept", "")
+        accept = _OPENMETRICS if _OPENMETRICS in asked else ""
+
+        def make(found: Snapshot) -> tuple[bytes, str]:
+            return render(
+                found.status, found.reloads, names=names, peers=peers, remote=remote,
+                wall=time.time_ns(), accept=accept,
+            )  # fmt: skip
+
+        found = await bridge.snapshots.get()
+        document, media_type = found.once((names, peers, remote, accept), make)
         return Response(document, headers={"content-type": media_type})
+
+
+# --- documents, made in the HTTP thread
+
+
+def _state(found: Snapshot) -> bytes:
+    whole = state_json(found.status, found.left, found.path, ())
+    reloads = reloads_of(found.events)
+    return State.model_validate(whole | {"reloads": reloads}).model_dump_json().encode()
+
+
+def _status(found: Snapshot) -> bytes:
+    return status_of(found.status, time.time_ns()).model_dump_json().encode()

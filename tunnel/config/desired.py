@@ -97,23 +97,51 @@ def _packed(host: str) -> bytes | None:
 _NO_PEERS: Final[Mapping[bytes, PeerState]] = {}
 
 
+class _Present:
+    """The endpoints of the peers that run, for names without an address just now."""
+
+    def __init__(self, known: Mapping[bytes, PeerState], before: Config | None) -> None:
+        self._known = known
+        self._before = before
+        self._names: dict[bytes | str, HostPort | None] | None = None
+
+    def endpoint(self, key: bytes, peer: PeerFacts) -> Endpoint | None:
+        """None unless the peer runs with the very endpoint that is configured now."""
+        running = self._known.get(key)
+        if running is None or self._before is None:
+            return None
+        if self._names is None:
+            peers = self._before.facts.peers
+            self._names = {p.public_key or p.name: p.endpoint for p in peers}
+        same = self._names.get(peer.public_key or peer.name) == peer.endpoint
+        return running.endpoint if same else None
+
+
 def desired_state(
     config: Config,
     resolve: Resolver = socket.getaddrinfo,
     known: Mapping[bytes, PeerState] = _NO_PEERS,
+    before: Config | None = None,
+    kept: list[ConfigProblem] | None = None,
 ) -> DeviceState:
     """What the device should be; `config` comes from `load_config` or `parse_config`.
 
     `resolve` is called as `socket.getaddrinfo` is, once per host name. A peer that is
     equal to the one in `known` is that very object, so that comparing the two states
-    takes no look into it. `ConfigError` when a name has no address, or when a derived
-    key equals another peer's key.
+    takes no look into it.
+
+    `before` is the configuration under which `known` runs: a peer whose endpoint is
+    the same name there keeps the address it has when the name has none; these are
+    noted in `kept`. `ConfigError` when another name has no address, which is temporary
+    if nothing else is wrong, or when a derived key equals another peer's key.
     """
     facts = config.facts
-    addresses = Addresses(resolve)
+    addresses, present = Addresses(resolve), _Present(known, before)
+    unresolved: list[ConfigProblem] = []
     problems: list[ConfigProblem] = []
+    kept = [] if kept is None else kept
     states = [
-        peer.state or _peer_state(facts, number, addresses, problems)
+        peer.state or _peer_state(facts, number, addresses, present, unresolved, kept)
         for number, peer in enumerate(facts.peers)
     ]
     peers = {state.public_key: state for state in states}
@@ -128,8 +156,9 @@ def desired_state(
         own = peers.get(mode.public_key(facts.name))
         if own is not None:
             problems.append(_own_key(own))
-    if problems:
-        raise ConfigError("desired state", problems)
+    if unresolved or problems:
+        found = unresolved + problems
+        raise ConfigError("desired state", found, temporary=not problems)
     return DeviceState(
         private_key=private,
         listen_port=facts.listen_port,
@@ -142,20 +171,27 @@ def desired_state(
 
 
 def _peer_state(
-    facts: Facts, number: int, addresses: Addresses, problems: list[ConfigProblem]
+    facts: Facts,
+    number: int,
+    addresses: Addresses,
+    present: _Present,
+    unresolved: list[ConfigProblem],
+    kept: list[ConfigProblem],
 ) -> PeerState:
     """One peer. Unless names or passphrases took part, it is kept with its facts."""
     peer, endpoint = facts.peers[number], None
     alone = peer.psk is None
-    if peer.endpoint is not None:
-        alone = alone and _packed(peer.endpoint[0]) is not None
-        endpoint = addresses.endpoint(peer.endpoint)
-        if endpoint is None:
-            problems.append(_unresolved(facts.place(number), peer.endpoint[0]))
     key, preshared = peer.public_key, peer.preshared_key
     if peer.psk is not None:
         key, preshared = _derive(peer, psk_mode(peer.psk), facts.name)
     assert key is not None
+    if peer.endpoint is not None:
+        alone = alone and _packed(peer.endpoint[0]) is not None
+        endpoint = addresses.endpoint(peer.endpoint)
+        if endpoint is None:
+            endpoint = present.endpoint(key, peer)
+            problem = _unresolved(facts.place(number), peer.endpoint[0])
+            (unresolved if endpoint is None else kept).append(problem)
     state = PeerState(
         key, peer.name, preshared, endpoint, peer.allowed_ips, peer.keepalive,
         peer.enabled,

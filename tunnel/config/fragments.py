@@ -7,7 +7,7 @@ peer a line (`peer_lines.py`). It includes nothing itself.
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tunnel.config.documents import Document, read_document
@@ -74,8 +74,19 @@ def _matches(pattern: str, where: Surroundings) -> list[Path]:
         return [where.base / pattern]
     # not Path.glob: it takes no absolute pattern
     found = glob.glob(pattern, root_dir=where.base)  # noqa: PTH207
-    where.files[(where.base / pattern).parent] = None
+    where.files.update(dict.fromkeys(_directories(Path(pattern), where.base)))
     return [where.base / name for name in sorted(found)]
+
+
+def _directories(pattern: Path, base: Path) -> Iterator[Path]:
+    """Those in which a new entry may belong to a pattern, at any of its parts."""
+    parent = pattern.parent
+    if not glob.has_magic(str(parent)):
+        yield base / parent
+        return
+    yield from _directories(parent, base)
+    found = sorted(glob.glob(str(parent), root_dir=base))  # noqa: PTH207
+    yield from (base / name for name in found if (base / name).is_dir())
 
 
 def _read(

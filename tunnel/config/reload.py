@@ -8,17 +8,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tunnel.config.desired import desired_state
+from tunnel.config.desired import Resolver, desired_state
 from tunnel.config.schema import Config
 from tunnel.config.secrets import read_small
 from tunnel.config.store import load_config, parse_config
 from tunnel.config.syntax import MAX_DOCUMENT
-from tunnel.errors import ConfigError, TunnelError
+from tunnel.errors import ConfigError, ConfigProblem, TunnelError
 from tunnel.state.model import DeviceState, PeerState
 
 __all__ = ["Attempt", "Source"]
@@ -29,13 +30,20 @@ _ATTEMPTS: Final = 3
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One reading. `digest` is of the content read. Either `config` and `desired` are
-    there, or `error`, or the content was `seen` before."""
+    there, or `error`, or the content was `seen` before. `kept` are the names without
+    an address whose peers keep the endpoint that they have."""
 
     digest: bytes
     config: Config | None = None
     desired: DeviceState | None = None
     error: TunnelError | None = None
     seen: bool = False
+    kept: tuple[ConfigProblem, ...] = ()
+
+    @property
+    def temporary(self) -> bool:
+        """Refused, but the same content may be right a moment later."""
+        return isinstance(self.error, ConfigError) and self.error.temporary
 
 
 class Source:
@@ -44,6 +52,7 @@ class Source:
     `running` says which peers are in force; those that stay as they are become the
     same objects in what is read (see `desired_state`). `like` is a configuration that
     was read before, or None; after it, the last right one is (see `parse_config`).
+    `before` returns the configuration under which the `running` peers run.
     """
 
     def __init__(
@@ -52,11 +61,15 @@ class Source:
         files: Iterable[Path] = (),
         running: Callable[[], Mapping[bytes, PeerState]] = dict,
         like: Config | None = None,
+        before: Callable[[], Config | None] = lambda: None,
+        resolve: Resolver = socket.getaddrinfo,
     ) -> None:
         self.path = path.absolute()
         self.files = tuple(files)
         self._running = running
         self._like = like
+        self._before = before
+        self._resolve = resolve
         self._ready: Attempt | None = None
 
     def digest(self, overlay: Mapping[Path, bytes] | None = None) -> bytes:
@@ -127,7 +140,7 @@ class Source:
                     self.files = files  # now its digest can be taken before reading
                     seen = None
                     continue
-                return Attempt(digest, config, self._desired(config))
+                return self._understood(digest, config)
             except TunnelError as error:
                 refused = Attempt(digest, error=error)
                 files = error.files if isinstance(error, ConfigError) else ()
@@ -136,7 +149,7 @@ class Source:
                 # the files that have to be mended belong to its digest as well
                 self.files = tuple(dict.fromkeys((*self.files, *files)))
                 seen, config = None, None
-        return Attempt(digest, config, self._desired(config)) if config else refused
+        return self._understood(digest, config) if config else refused
 
     def _parse(self, raw: bytes, create: bool) -> Config:
         if raw.startswith(_NO_FILE):
@@ -147,8 +160,12 @@ class Source:
         )
         return self._like
 
-    def _desired(self, config: Config) -> DeviceState:
-        return desired_state(config, known=self._running())
+    def _understood(self, digest: bytes, config: Config) -> Attempt:
+        kept: list[ConfigProblem] = []
+        desired = desired_state(
+            config, self._resolve, self._running(), self._before(), kept
+        )
+        return Attempt(digest, config, desired, kept=tuple(kept))
 
 
 _NO_FILE: Final = b"\0\0"  # what stands for the content of anything else
