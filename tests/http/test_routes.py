@@ -207,6 +207,25 @@ def test_a_change_that_waits_for_confirmation(api: Api) -> None:
         problem(api.post(path), 409, "nothing-pending")
 
 
+def test_a_confirmation_is_prepared_in_the_helper_thread(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may wait for another saver; the control thread has handshakes to answer."""
+    manager = api.tunnel.manager
+    prepare, background = manager.trial.prepare, manager.background
+    jobs: list[object] = []
+    monkeypatch.setattr(manager.trial, "prepare", prepare)  # one object to compare with
+    monkeypatch.setattr(
+        manager,
+        "background",
+        lambda job, then: (jobs.append(job), background(job, then)),
+    )
+    api.want_peers(1, 2)
+    api.post("/api/apply-wg-config?confirm_within=30")
+    assert api.post("/api/confirm").json()["message"] == "confirmed"
+    assert jobs[-1] is prepare
+
+
 def test_a_change_that_is_taken_back(api: Api) -> None:
     api.want_peers(1)
     api.post("/api/apply-wg-config?confirm_within=30")

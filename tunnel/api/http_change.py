@@ -4,7 +4,6 @@ the precondition, then hand the change to the manager, or only plan it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, Header, Query, Response, Security
@@ -17,7 +16,7 @@ from tunnel.api.http_models import Applied, NewPeer, PeerChanged, PeerToRemove
 from tunnel.api.http_views import diffs_of
 from tunnel.api.problems import Refusal
 from tunnel.peer_edits import PeerEdit
-from tunnel.prepare import prepare_file
+from tunnel.prepare import Confirmation, prepare_file
 from tunnel.reloads import changes_of
 from tunnel.state.plan import Plan
 from tunnel.state.render import key_text
@@ -86,30 +85,32 @@ def _add_apply(routes: APIRouter, bridge: Bridge) -> None:
 def _add_confirmation(routes: APIRouter, bridge: Bridge) -> None:
     manager = bridge.manager
 
-    async def settle(response: Response, act: Callable[[], Applied]) -> Applied:
-        def change() -> Applied:
-            if manager.trial.left is None:
-                raise Refusal(409, "nothing-pending", "no change waits to be confirmed")
-            return act()
-
-        return _stamped(bridge, response, await bridge.change(change))
+    def check_pending() -> None:
+        if manager.trial.left is None:
+            raise Refusal(409, "nothing-pending", "no change waits to be confirmed")
 
     @routes.post("/api/confirm")
     async def confirm(response: Response) -> Applied:
         """Keep the change that was made with `confirm_within`."""
 
-        def keep() -> Applied:
-            manager.trial.confirm()
+        def keep(prepared: Confirmation) -> Applied:
+            manager.trial.confirm(prepared)
             return _plain(bridge, "confirmed")
 
-        return await settle(response, keep)
+        await bridge.change(check_pending)
+        answer = await bridge.prepared(manager.trial.prepare, keep)
+        bridge.snapshots.forget()
+        return _stamped(bridge, response, answer)
 
     @routes.post("/api/rollback")
     async def rollback(response: Response) -> Applied:
         """Take back at once the change that was made with `confirm_within`."""
-        return await settle(
-            response, lambda: _applied(bridge, manager.trial.rollback(), None)
-        )
+
+        def take_back() -> Applied:
+            check_pending()
+            return _applied(bridge, manager.trial.rollback(), None)
+
+        return _stamped(bridge, response, await bridge.change(take_back))
 
 
 def _add_peers(routes: APIRouter, bridge: Bridge) -> None:
