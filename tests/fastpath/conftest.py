@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from tunnel._fastpath import aead
 
 from .parts import Kernel, Parts
-from .preload import HERE
+from .preload import build
 
 
 @pytest.fixture(params=aead.kernels())
@@ -43,9 +42,4 @@ def shim(
 ) -> Path:
     """shim.c, to be preloaded."""
     gcc = require_program("gcc", "apt install gcc")
-    made: Path = tmp_path_factory.mktemp("shim") / "shim.so"
-    subprocess.run(
-        [gcc, "-shared", "-fPIC", "-O2", "-o", made, HERE / "shim.c", "-ldl"],
-        check=True,
-    )
-    return made
+    return build("shim.c", gcc, tmp_path_factory.mktemp("shim"))

@@ -12,6 +12,14 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 
 
+def build(source: str, gcc: str, directory: Path) -> Path:
+    """The shared library of a file in this directory."""
+    made = directory / f"{source}.so"
+    argv = [gcc, "-shared", "-fPIC", "-O2", "-o", made, HERE / source, "-ldl"]
+    subprocess.run(argv, check=True)
+    return made
+
+
 def run_preloaded(shim: Path, program: str, *argv: str, **settings: int) -> Any:
     """The JSON that `program` prints; its argv is the directory of the tests, then
     `argv`; `settings` are the shim's, in lower case."""

@@ -6,14 +6,13 @@ Each program says at which of its sends what happens (sends.c); nothing is timed
 from __future__ import annotations
 
 import errno
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .preload import HERE, run_preloaded
+from .preload import build, run_preloaded
 
 SETTING = r"""
 import ctypes, errno, json, socket, sys
@@ -55,10 +54,7 @@ def sends(
 ) -> Path:
     """sends.c, to be preloaded."""
     gcc = require_program("gcc", "apt install gcc")
-    made: Path = tmp_path_factory.mktemp("sends") / "sends.so"
-    source = HERE / "sends.c"
-    subprocess.run([gcc, "-shared", "-fPIC", "-O2", "-o", made, source], check=True)
-    return made
+    return build("sends.c", gcc, tmp_path_factory.mktemp("sends"))
 
 
 def run(sends: Path, program: str, *argv: object) -> Any:
