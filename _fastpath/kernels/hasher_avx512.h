@@ -200,12 +200,12 @@ ISA static void hasher_finish(struct hasher *h)
 {
     for (int i = 0; i < 2; i++) {
         struct side *side = &h->side[i];
-        struct stream *s = &h->stream[side->stream];
         for (size_t turn = 0; h->planned && turn < TURNS; turn++)
             stream_blocks((void *)(uintptr_t)h->pass.stream[i][turn],
                           (const void *)(uintptr_t)h->pass.at[i][turn], PIECE_BLOCKS);
         if (side->left == 0)
             continue;
+        struct stream *s = &h->stream[side->stream];
         stream_blocks(s, side->at, (side->left - 1) * PIECE_BLOCKS);
         stream_blocks(s, h->last[side->stream], PIECE_BLOCKS);
         side->left = 0;
