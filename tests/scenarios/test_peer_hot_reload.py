@@ -6,6 +6,8 @@ import json
 from base64 import b64encode
 from typing import Any
 
+from lab.process import wait_until
+
 from tests.device.rig import LOCALHOST, Running, free_port, packet
 from tunnel.config.desired import desired_state
 from tunnel.config.store import parse_config
@@ -117,6 +119,12 @@ def test_state_is_preserved() -> None:
         moved = free_port()
         office.clients[2].change(listen_port=moved)
         assert office.reaches(2)
+
+        def answered() -> bool:
+            return live(office.server, "client2").tx_bytes > before.tx_bytes
+
+        # counted once it is sent, which may be after it has come
+        wait_until("the answer's count", answered, timeout=10)
         roamed = live(office.server, "client2")
         assert roamed.endpoint == (LOCALHOST, moved, 0)
         reload(office, entry(office, 2, "10.0.0.20/32"))
@@ -127,6 +135,6 @@ def test_state_is_preserved() -> None:
         assert after.endpoint == roamed.endpoint
         assert after.last_handshake == before.last_handshake
         assert after.rx_bytes >= roamed.rx_bytes > before.rx_bytes
-        assert after.tx_bytes >= roamed.tx_bytes > before.tx_bytes
+        assert after.tx_bytes >= roamed.tx_bytes
         assert office.reaches(2)
         assert office.sessions(2) == 1
