@@ -142,13 +142,6 @@ static void sent(struct worker *w, uint32_t from, uint32_t n)
     post(w, p, path_sent(p, w->now, data));
 }
 
-void wait_for_room(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLOUT};
-
-    poll(&p, 1, 1);
-}
-
 /* ---- errors */
 
 /* For which the sticky source can be to blame (U13); io/udp.py has the same ones. */

@@ -6,7 +6,17 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/uio.h>
+
+#define WAIT_TRIES 20 /* of 1 ms, for room in the TUN's queue */
+
+static void wait_for_room(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+    poll(&p, 1, 1);
+}
 
 /* One write; false with errno set, the device's end noticed. */
 static bool tun_writev(struct worker *w, const struct iovec *piece, int pieces)

@@ -221,8 +221,6 @@ uint32_t wire_length(const struct datagram *d);
 /* Fills message m for `n` datagrams; its descriptor, or -1 with the drops counted. */
 int address_message(struct worker *w, uint32_t m, uint32_t n);
 void send_run(struct worker *w, int fd, uint32_t from, uint32_t to);
-void wait_for_room(int fd);
-#define WAIT_TRIES 20             /* of 1 ms, for room in the TUN's queue */
 #define WAIT_NS 20000000u         /* for room in a socket, while nothing goes out */
 #define ROUND_WAIT_NS 50000000u   /* all waits of a round */
 #define READS_WHILE_FULL 8        /* of the TUN, in the round after one that waited */
