@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "sum_avx512.h"
+
 #define PROTO_ICMP 1
 #define PROTO_UDP_CSUM_OFFSET 6
 #define PROTO_ICMPV6 58
@@ -15,7 +17,7 @@
 
 /* The loop that matters, in whatever registers this CPU has. */
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
-__attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+__attribute__((target_clones("avx2", "default")))
 #endif
 static uint64_t sum_words(const uint8_t *data, size_t words)
 {
@@ -33,6 +35,10 @@ uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length)
 {
     size_t words = length / 4;
 
+#if defined(__x86_64__)
+    if (length >= 64 && sum_avx512_supported())
+        return sum + sum_avx512(data, length);
+#endif
     sum += sum_words(data, words);
     data += 4 * words;
     length -= 4 * words;
