@@ -2,10 +2,12 @@
 
     python bench/system.py [--rounds 5] [--seconds 2] [--engines a,b] [--rows a,b]
 
-Every engine tunnels between two network namespaces, against itself. Rounds alternate:
-in each one every contender has its turn, first a different one each time, so that drift
-of the machine meets all of them. The forwarder (a tunnel without cryptography) and the
-bare network say what the machine itself allows. What counts is the ratio of medians.
+Every engine tunnels between two network namespaces, against itself. Rounds alternate,
+and in each of them every row does: all contenders have their turns at it within a
+minute, first a different one each time, so that drift of the machine meets all of them.
+Each turn has namespaces and processes of its own. The forwarder (a tunnel without
+cryptography) and the bare network say what the machine itself allows. What counts is
+the ratio of medians.
 
 Everything runs at a raised priority, the engines too, so that other work on the machine
 is not what is measured.
@@ -51,20 +53,11 @@ def guarded(name: str, row: str, call: Callable[[], Samples]) -> Samples:
         return {}
 
 
-def one_turn(who: Contender, rows: Sequence[str], seconds: float) -> Samples:
-    found: dict[str, float] = {}
-    traffic = [row for row in rows if row in TRAFFIC_ROWS]
-    if traffic:
+def one_turn(who: Contender, row: str, seconds: float) -> Samples:
+    if row in TRAFFIC_ROWS:
         with who.open() as rig:
-            for row in traffic:
-                call = TRAFFIC_ROWS[row]
-                found |= guarded(who.name, row, lambda call=call: call(rig, seconds))
-    kind = who.kind
-    if kind is not None:
-        for row in (row for row in rows if row in PEER_ROWS):
-            count = PEER_ROWS[row]
-            found |= guarded(who.name, row, lambda count=count: count(kind))
-    return found
+            return TRAFFIC_ROWS[row](rig, seconds)
+    return PEER_ROWS[row](who.kind) if who.kind is not None else {}
 
 
 def compare(
@@ -76,16 +69,17 @@ def compare(
 ) -> dict[str, Result]:
     results = {who.name: Result(who.name, who.version()) for who in contenders}
     for number in range(rounds):
-        start = number % len(contenders)
-        for who in [*contenders[start:], *contenders[:start]]:
+        for place, row in enumerate(rows):
+            start = (number + place) % len(contenders)
             began = time.monotonic()
-            found = guarded(
-                who.name, "all", lambda who=who: one_turn(who, rows, seconds)
-            )
-            results[who.name].add(found)
+            for who in [*contenders[start:], *contenders[:start]]:
+                found = guarded(
+                    who.name, row, lambda who=who, row=row: one_turn(who, row, seconds)
+                )
+                results[who.name].add(found)
+                loads.append(os.getloadavg()[0])
             took = time.monotonic() - began
-            loads.append(os.getloadavg()[0])
-            text = f"round {number + 1} of {rounds}: {who.name}, {took:.0f} s"
+            text = f"round {number + 1} of {rounds}: {row}, {took:.0f} s"
             print(f"{text}, load {loads[-1]:.1f}", file=sys.stderr)
     return results
 
