@@ -43,6 +43,7 @@ C_SOURCES: dict[str, list[str]] = {
         "aip_walk.c",
         "b2s.c",
         "cookies.c",
+        "endpoint.c",
         "engine.c",
         "epoch.c",
         "gro.c",

@@ -4,7 +4,7 @@
  * own that stay out of core dumps and, where the limit allows, out of swap.
  */
 #define _GNU_SOURCE
-#include "path.h"
+#include "keypairs.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>

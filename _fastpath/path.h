@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The packet path's record of a peer, its keypairs and the receiver index table.
+ * The packet path's record of a peer.
  *
  * Who writes what: the worker that owns a direction writes that direction's facts;
  * the control thread writes keypairs, configuration and the facts of handshake
@@ -13,12 +13,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "epoch.h"
+#include "endpoint.h"
+#include "keypairs.h"
 #include "packet.h"
-#include "replay.h"
 
-#define REKEY_AFTER_MESSAGES (1ULL << 60)
-#define REJECT_AFTER_MESSAGES (UINT64_MAX - (1ULL << 13))
 #define MAX_STAGED_PACKETS 128
 #define MAX_STAGED_BYTES (64u << 20) /* all peers together */
 
@@ -40,40 +38,6 @@ enum path_command {
     COMMAND_KEEPALIVE = 2,
     COMMAND_PURGE = 4,
     COMMAND_RUNNING = 1 << 30, /* keeps the path from being freed meanwhile */
-};
-
-/* Where a peer is, and our address that it last talked to (sticky source, R62).
- * family and source_family are 0 (unknown), 4 or 6; unused bytes are zero, so
- * that endpoints compare with memcmp. */
-struct endpoint {
-    uint8_t address[16];
-    uint8_t source[16];
-    uint32_t scope_id;
-    uint32_t source_ifindex;
-    uint16_t port; /* host order */
-    uint8_t family;
-    uint8_t source_family;
-};
-
-struct path;
-
-/* One session.  Lives in undumpable memory, wiped when freed. */
-struct keypair {
-    uint8_t send_key[32];
-    uint8_t receive_key[32];
-    struct path *path;
-    uint64_t created;
-    uint32_t local_index;
-    uint32_t remote_index;
-    bool initiator;
-    _Atomic bool sending_invalid;
-    _Atomic bool awaiting_confirmation;
-    _Atomic bool dropped; /* by the control thread: not for `sending` any more */
-    _Atomic bool last_minute_asked;
-    _Atomic uint64_t send_counter;
-    _Atomic uint64_t rekey_asked; /* when; 0 never */
-    struct retired retired;
-    struct replay_window window;  /* owned by the inbound worker */
 };
 
 struct staged {
@@ -122,27 +86,7 @@ struct path {
     struct retired retired;
 };
 
-/* Saturating: the control thread's clock may be ahead of the batch's (R40). */
-static inline uint64_t keypair_age(const struct keypair *k, uint64_t now)
-{
-    return now > k->created ? now - k->created : 0;
-}
-
-/* ---- endpoint */
-
-bool endpoint_read(struct path *p, struct endpoint *out); /* false: none known */
-void endpoint_write(struct path *p, const struct endpoint *e); /* as configured */
-/* After authentication: where the peer is, and the address it talked to unless that is
- * refused.  Returns EVENT_ROAMED if the peer moved, EVENT_SOURCE if the route has to be
- * asked whether it leaves by the source's interface, which is a rule of IPv4 (R62). */
-uint32_t endpoint_learn(struct path *p, const struct endpoint *from);
-void endpoint_clear_source(struct path *p);
-/* The route to the peer was asked for.  A bad source is forgotten, and refused as long
- * as the peer stays where it is; a good one may be learned again.  Nothing happens when
- * e's source is no longer the one in question.  True: something changed. */
-bool endpoint_judge_source(struct path *p, const struct endpoint *e, bool good);
-/* The source to ask about: that of the endpoint, else the refused one.  False: none. */
-bool endpoint_question(struct path *p, struct endpoint *out);
+/* ---- trains that the route is too narrow for */
 
 #define TRAINS_REFUSED_FOR (60ULL * 1000000000ULL)
 
@@ -248,43 +192,5 @@ enum drop_reason path_stage(struct path *p, _Atomic uint64_t *budget,
                             const uint8_t *packet, uint32_t length);
 struct staged *path_unstage(struct path *p, _Atomic uint64_t *budget);
 uint32_t path_purge(struct path *p, _Atomic uint64_t *budget); /* how many */
-
-/* ---- keypairs and the receiver index table (R9, R10) */
-
-struct index_slots {
-    struct retired retired;
-    size_t mask;
-    _Atomic(struct keypair *) slot[];
-};
-
-/* Open addressing on the random index itself.  One writer (the control thread);
- * readers load `slots` once per batch. */
-struct index_table {
-    _Atomic(struct index_slots *) slots;
-    size_t live, used; /* used counts tombstones */
-};
-
-struct keypair *keypair_new(void); /* zeroed; NULL without memory */
-int keypair_release(void *keypair);
-
-int index_init(struct index_table *t);
-int index_insert(struct index_table *t, struct epoch *e, struct keypair *k);
-void index_remove(struct index_table *t, struct keypair *k);
-void index_finish(struct index_table *t); /* also releases the keypairs in it */
-
-extern struct keypair index_tombstone;
-
-static inline struct keypair *index_lookup(struct index_table *t, uint32_t index)
-{
-    struct index_slots *s = atomic_load_explicit(&t->slots, memory_order_acquire);
-
-    for (size_t i = index & s->mask;; i = (i + 1) & s->mask) {
-        struct keypair *k = atomic_load_explicit(&s->slot[i], memory_order_acquire);
-        if (!k)
-            return NULL;
-        if (k != &index_tombstone && k->local_index == index)
-            return k;
-    }
-}
 
 #endif

@@ -71,104 +71,56 @@ class PathEvent(IntFlag):
 
 # One extension, because the C code has state that must exist once (the keypair pool,
 # the tombstone of the index table); the classes have files of their own.
+include "endpoint.pxi"
 include "path.pxi"
 include "transaction.pxi"
 include "run.pxi"
+include "workers.pxi"
 
 
-cdef class Pump:
-    """Worker threads between TUN queues and UDP sockets; see pump.pyi."""
+cdef class Handshake:
+    """A handshake message as it arrived; mac1 of types 1 and 2 is right."""
 
-    cdef engine *e
-    cdef worker *w  # of each lane, then its helper
-    cdef readonly unsigned int workers
-    cdef bint steered  # each lane reads a queue of its own
+    cdef handshake h  # thousands may wait: no objects before their turn
+
+    @property
+    def data(self):
+        return PyBytes_FromStringAndSize(<char *>self.h.data, self.h.length)
+
+    @property
+    def endpoint(self):
+        return get_endpoint(&self.h.from_)
+
+    @property
+    def source(self):
+        return get_source(&self.h.from_)
+
+
+cdef class Pump(Workers):
+    """Their peers, what they are told, and what they tell; see pump.pyi."""
+
     cdef list peers  # how many each lane has
     cdef aip *table
-    cdef list threads
     cdef dict paths  # address of the C path -> Path
     cdef object transaction
     cdef public object on_sources
-    cdef bint stopped
     cdef bint held  # wake-ups wait for `release`
     cdef uint32_t wanted  # by which lanes, as bits
     cdef object __weakref__
 
-    def __cinit__(self, int tun_fd, *,
-                  unsigned long long rekey_after_time=REKEY_AFTER_TIME,
-                  unsigned long long reject_after_time=REJECT_AFTER_TIME,
-                  unsigned long long rekey_timeout=REKEY_TIMEOUT,
-                  unsigned long long keepalive_timeout=KEEPALIVE_TIMEOUT,
-                  bint tcp_offload=False, bint udp_offload=False,
-                  unsigned int workers=1, more_queues=(), bint trains=True,
-                  bint equal_trains=True):
-        if not 1 <= workers <= LANES_MAX:
-            raise ValueError(f"workers: {workers} is not 1..{LANES_MAX}")
-        if len(more_queues) not in (0, workers - 1):
-            raise ValueError("more_queues: one for each further worker, or none")
+    def __cinit__(self, *_, **__):
         self.paths = {}
-        self.stopped = True  # until everything is there
-        self.workers = workers
-        self.steered = len(more_queues) > 0
-        self.peers = [0] * workers
-        self.e = <engine *>zeroed_lines(sizeof(engine))
-        self.w = <worker *>zeroed_lines(2 * workers * sizeof(worker))
-        self.threads = []
+        self.peers = [0] * self.workers
         self.table = aip_new()
-        if not self.e or not self.w or not self.table:
+        if not self.table:
             raise MemoryError
-        try:
-            self.prepare([tun_fd, *more_queues])
-        except BaseException:
-            self.take_apart()
-            raise
-        for i in range(2 * workers):
-            self.w[i].in_.gro.tcp = tcp_offload
-            self.w[i].in_.gro.udp = udp_offload
-        self.e.gso_off[0] = self.e.gso_off[1] = not trains
-        self.e.uneven_trains = not equal_trains
-        self.e.aead = aead_module.selected()
-        self.e.tun_gso = tcp_offload or udp_offload
-        self.e.timing.rekey_after_time = rekey_after_time
-        self.e.snapshot.rekey_after_time = rekey_after_time
-        self.e.timing.reject_after_time = reject_after_time
-        self.e.timing.rekey_timeout = rekey_timeout
-        self.e.timing.last_minute = reject_after_time - min(
-            reject_after_time, keepalive_timeout + rekey_timeout)
-        self.stopped = False
-
-    cdef prepare(self, list queues):
-        """Descriptors and memory of all lanes and their workers."""
-        if engine_init(self.e, self.workers):
-            raise MemoryError
-        for i in range(self.workers):
-            own = i < len(queues)
-            tun = os.dup(queues[i if own else 0])
-            self.e.lane[i].tun_fd = tun
-            self.e.lane[i].reads = own
-            os.set_blocking(tun, False)
-        for i in range(2 * self.workers):
-            if worker_init(&self.w[i], self.e, i // 2, i):
-                raise MemoryError
-
-    cdef void take_apart(self):
-        """Gives back what `prepare` made, or the part of it that there was."""
-        engine_finish(self.e)
-        for i in range(2 * self.workers):
-            worker_finish(&self.w[i])
 
     def __del__(self):
         self.stop()
 
     def __dealloc__(self):
-        free(self.e)
-        free(self.w)
         if self.table:
             aip_free(self.table)
-
-    @property
-    def event_fd(self):
-        return self.e.event_fd
 
     @property
     def generation(self):
@@ -183,23 +135,8 @@ cdef class Pump:
         return self.e.retired_snapshots
 
     @property
-    def failure(self):
-        return "the TUN device is gone" if self.e.tun_gone else ""
-
-    @property
     def handshakes_waiting(self):
         return self.e.handshakes.head - self.e.handshakes.tail
-
-    def start(self):
-        if self.stopped:
-            raise RuntimeError("the pump was stopped")
-        if not self.threads:
-            for n in range(2 * self.workers):
-                name = "tunnel-helper" if n % 2 else "tunnel-pump"
-                thread = threading.Thread(target=run, args=(self, n), daemon=True,
-                                          name=f"{name}-{n // 2}" if n > 1 else name)
-                thread.start()
-                self.threads.append(thread)
 
     def stop(self):
         cdef Path path
@@ -207,11 +144,7 @@ cdef class Pump:
             return
         if self.transaction is not None:
             self.transaction.abort()
-        self.e.stopping = True
-        engine_wake(self.e)
-        for thread in self.threads:
-            thread.join()
-        self.stopped = True
+        self.end()
         for path in self.paths.values():
             path_purge(path.p, &self.e.staged_bytes)
             path.p.sending = path.p.next = NULL
@@ -313,21 +246,3 @@ cdef class Pump:
         if learned and self.on_sources:
             self.on_sources(learned, False)
         return events, handshakes
-
-    def settle(self):
-        cdef bint settled
-        if self.stopped:
-            return True
-        with nogil:
-            settled = engine_settle(self.e)
-        return settled
-
-    def counters(self):
-        names = ("tun_read", "tun_read_by_helper", "tun_written", "tun_writes",
-                 "udp_received", "udp_receives", "udp_sent", "udp_sends", "handed_over")
-        result = dict.fromkeys(names, 0)
-        reasons = [(f"drop.{r.name.lower()}", <int>r) for r in DropReason if r]
-        result.update((name, 0) for name, _ in reasons)
-        for i in range(2 * self.workers):
-            add_counters(result, reasons, &self.w[i].counters, i % 2)
-        return result

@@ -1,38 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Part of pump.pyx: the bodies of the threads, and what they count.
-
-cdef class Handshake:
-    """A handshake message as it arrived; mac1 of types 1 and 2 is right."""
-
-    cdef handshake h  # thousands may wait: no objects before their turn
-
-    @property
-    def data(self):
-        return PyBytes_FromStringAndSize(<char *>self.h.data, self.h.length)
-
-    @property
-    def endpoint(self):
-        return get_endpoint(&self.h.from_)
-
-    @property
-    def source(self):
-        return get_source(&self.h.from_)
-
-
-cdef void add_counters(dict total, list reasons, counters *c, bint helper):
-    total["tun_read"] += c.tun_read
-    if helper:
-        total["tun_read_by_helper"] += c.tun_read
-    total["tun_written"] += c.tun_written
-    total["tun_writes"] += c.tun_writes
-    total["udp_received"] += c.udp_received
-    total["udp_receives"] += c.udp_receives
-    total["udp_sent"] += c.udp_sent
-    total["udp_sends"] += c.udp_sends
-    total["handed_over"] += c.handed
-    for name, reason in reasons:
-        total[name] += c.drops[<int>reason]
-
+# Part of pump.pyx: the bodies of the threads.
 
 cdef void _work(worker *w) noexcept nogil:
     """Both directions; the outbound one only while the helper does not have it."""
@@ -79,7 +46,7 @@ cdef void _help(worker *w) noexcept nogil:
     epoch_leave(&w.engine.epoch, w.reader)
 
 
-def run(Pump pump, int number):
+def run(Workers pump, int number):
     """Body of a worker's thread or of its helper's; returns when the pump stops."""
     with nogil:
         if number % 2:

@@ -14,7 +14,7 @@ from typing import Protocol
 from tunnel._fastpath.pump import Path, Pump
 from tunnel.device_change import DeviceChange, listen_addresses, put_sockets
 from tunnel.driver import Driver
-from tunnel.errors import DeviceError
+from tunnel.errors import DeviceError, TunnelError
 from tunnel.io.base import SendResult, UdpTransport
 from tunnel.loop import ControlLoop
 from tunnel.outgoing import Outgoing
@@ -80,6 +80,7 @@ class Device:
         self.state = DeviceState(interface=interface)
         self.owners: dict[Prefix, bytes] = {}
         self.up = False
+        self.waiting = ""  # why it is not, though the interface is
         self.mtu = interface.mtu
         self._generation = 0
         self.last_port = 0  # what port 0 meant before the interface went down
@@ -106,10 +107,15 @@ class Device:
 
     def set_up(self, up: bool) -> None:
         """The interface went up or down (R75). Raises when a port cannot be bound."""
+        self.waiting = ""
         if up == self.up or self._closed:
             return
         if up:
-            self._bind()
+            try:
+                self._bind()
+            except TunnelError as error:
+                self.waiting = str(error)
+                raise
             self.up = True
             self.node.up(self.loop.now())
         else:
@@ -152,7 +158,8 @@ class Device:
         """One of the protocol's own."""
         if self.transport is None:
             return SendResult.NO_SOCKET
-        return self.transport.send(*datagram)
+        data, endpoint, source, tos, _ = datagram
+        return self.transport.send(data, endpoint, source, tos)
 
     def set_mtu(self, mtu: int) -> None:
         """The interface's MTU is this now."""

@@ -12,6 +12,7 @@ from typing import Any
 from tunnel.config import json_text
 from tunnel.config.fragments import fragment_paths
 from tunnel.config.identity import encode_key
+from tunnel.config.line_ends import with_ends_of
 from tunnel.config.peer_lines import add_line, edit_line, is_lines
 from tunnel.config.schema import Config, PeersFile
 from tunnel.errors import TunnelError
@@ -28,7 +29,7 @@ def edited_texts(
     of the main file at `path`, `config` what is in it now."""
     texts = {path: raw.decode()}
     for fragment in fragment_paths(config, path.parent):
-        texts[fragment] = fragment.read_text() if fragment.exists() else "[]"
+        texts[fragment] = fragment.read_bytes().decode() if fragment.exists() else "[]"
     before = dict(texts)
     home = path
     if config.peers_file is not None:
@@ -37,7 +38,11 @@ def edited_texts(
         home = path.parent / file
     for edit in edits:
         _write(edit, texts, home)
-    return {p: t.encode() for p, t in texts.items() if t != before[p]}
+    return {
+        path: with_ends_of(before[path], text).encode()
+        for path, text in texts.items()
+        if text != before[path]
+    }
 
 
 def _write(edit: Understood, texts: dict[Path, str], home: Path) -> None:

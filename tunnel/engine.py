@@ -8,22 +8,19 @@ import contextlib
 import logging
 import os
 import random
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from tunnel.device import Device, Network
 from tunnel.device_change import listen_addresses
-from tunnel.errors import DeviceError, TunnelError
+from tunnel.errors import TunnelError
+from tunnel.interface_watch import InterfaceWatch, RestoringNetwork
 from tunnel.io.base import TunDevice
-from tunnel.io.distant_link_linux import DistantLink, follow_link
-from tunnel.io.gso_linux import train_limit
-from tunnel.io.link_linux import LinkEvent, LinkMonitor
 from tunnel.io.sockopt import equal_trains_work, probe_offloads
 from tunnel.io.udp import UdpSockets
-from tunnel.loop import ControlLoop, Timer
+from tunnel.loop import ControlLoop
 from tunnel.protocol.node import Node
 from tunnel.protocol.types import Timing
 from tunnel.state.model import DeviceState, InterfaceState, without_peer
@@ -35,19 +32,10 @@ __all__ = ["Engine", "RestoringNetwork", "system_network"]
 
 log = logging.getLogger("tunnel.engine")
 
-_RETRY: Final = 1_000_000_000
-
 # A way out where a kernel or a driver gets large packets wrong.
 _OFFLOADS: Final = os.environ.get("TUNNEL_OFFLOADS") != "0"
 
 T = TypeVar("T")
-
-
-class RestoringNetwork(Network, Protocol):
-    """Knows as well what an interface loses by going down."""
-
-    def restore(self) -> None:
-        """The interface is up again, as it was configured before; raises nothing."""
 
 
 class Engine:
@@ -70,13 +58,6 @@ class Engine:
         self.loop = ControlLoop()
         self._stack = contextlib.ExitStack()
         self._stack.callback(self.loop.close)
-        self._link: LinkMonitor | DistantLink | None = None
-        self._look_later: Timer | None = None
-        self._retry: Timer | None = None
-        self._refusal = ""  # why the sockets could not be bound, as logged
-        self._network = network
-        self._went_down = False
-        self._thread: int | None = None
         self.packets: Any = None  # the user's end of a loopback tunnel
         # in memory there is one queue and one descriptor
         in_memory = interface.kind == "loopback"
@@ -88,6 +69,10 @@ class Engine:
                 self._stack.callback(network.close)
             self.device = self._make_device(interface, network, timing, on_settings)
             self._stack.callback(self.device.close)
+            self.interface = InterfaceWatch(
+                self.device, self.tun, network, trains=_OFFLOADS
+            )
+            self._stack.callback(self.interface.close)
         except BaseException:
             self._stack.close()
             raise
@@ -151,20 +136,18 @@ class Engine:
         Raises TunnelError when that cannot be, having configured nothing: a port that
         is taken only later is waited for.
         """
-        self._thread = threading.get_ident()
         self.device.start()
         self._watch_routes()
         if self.packets is not None:
-            self._set_up(True)
+            self.interface.set_up(True)
         else:
-            self._watch_link(LinkMonitor(_ifindex(self.tun.name)))
+            self.interface.start()
         if desired is not None:
             self._try_port(desired)
             self.apply(self.plan(desired))
 
     def run(self) -> None:
         """Until `stop`; raises DeviceError when the tunnel cannot go on."""
-        self._thread = threading.get_ident()
         self.loop.run()
 
     def stop(self) -> None:
@@ -202,8 +185,6 @@ class Engine:
         """All of it or nothing; returns the new generation."""
         return self.device.apply(plan)
 
-    # --- the interface
-
     def _try_port(self, desired: DeviceState) -> None:
         """Binds the sockets once, before an interface that is still down gets them."""
         device, addresses = self.device, listen_addresses(desired)
@@ -216,95 +197,12 @@ class Engine:
             message = f"listen: {error.message}"
             raise type(error)(message, hint=error.hint) from error
 
-    def _set_up(self, up: bool) -> None:
-        try:
-            self.device.set_up(up)
-        except TunnelError as error:
-            if str(error) != self._refusal:
-                self._refusal = str(error)
-                log.error("%s", error)
-            if self._retry is None:
-                self._retry = self.loop.call_later(_RETRY, self._retry_up)
-        else:
-            self._refusal = ""
-
-    def _retry_up(self) -> None:
-        """The port was taken when the interface went up; it may be free by now."""
-        self._retry = None
-        if self._link is None or self._link.is_up:
-            self._set_up(True)
-
-    def _watch_link(self, link: LinkMonitor | DistantLink) -> None:
-        self._link = link
-        self._stack.callback(link.close)
-        self.loop.add_reader(link.fileno(), self._on_link)
-        self._set_mtu(link)
-        if link.is_up:
-            self._set_up(True)
-
     def _watch_routes(self) -> None:
         """In the namespace of the sockets, which the interface may leave."""
         try:
             self._stack.callback(StickySources(self.device).close)
         except OSError as error:
             log.warning("changes of routes are not noticed: %s", error.strerror)
-
-    def _set_mtu(self, link: LinkMonitor | DistantLink) -> None:
-        self.device.set_mtu(link.mtu)
-        size = train_limit(link.mtu)
-        if _OFFLOADS and size:
-            link.limit_gso(size)
-
-    def _on_link(self) -> None:
-        link = self._link
-        assert link is not None
-        for event in link.read_events():
-            if event in {LinkEvent.MOVED, LinkEvent.DELETED}:
-                # it looks deleted when the word of its move was lost
-                if event is LinkEvent.DELETED and not self.tun.alive:
-                    raise DeviceError("the interface was deleted")
-                self._follow(link)
-                return
-            if event is LinkEvent.MTU:
-                self._set_mtu(link)
-            else:
-                self._switch(event is LinkEvent.UP)
-        if link.unseen and self._look_later is None:
-            self._look_later = self.loop.call_later(_RETRY, self._look_again)
-
-    def _switch(self, up: bool) -> None:
-        """The system says that the interface went up or down."""
-        if up and self._went_down and self._network is not None and self._is_here():
-            self._network.restore()
-        self._went_down = not up
-        self._set_up(up)
-
-    def _is_here(self) -> bool:
-        """Whether the name it was opened under is still its own."""
-        try:
-            return self._link is not None and _ifindex(self.tun.name) == (
-                self._link.ifindex
-            )
-        except DeviceError:
-            return False
-
-    def _look_again(self) -> None:
-        self._look_later = None
-        self._on_link()
-
-    def _follow(self, link: LinkMonitor | DistantLink) -> None:
-        """The interface went to another network namespace. The sockets stay here,
-        which is the point of moving it."""
-        self.loop.remove_reader(link.fileno())
-        link.close()
-        self._network = None  # where it is now, its addresses are not our business
-        self._set_up(False)
-        try:
-            self._watch_link(follow_link(self.tun.fileno()))
-        except OSError as error:
-            raise DeviceError(
-                f"the interface moved and cannot be followed: {error.strerror}"
-            ) from error
 
 
 def system_network(desired: DeviceState) -> RestoringNetwork | None:
@@ -320,12 +218,3 @@ def _open_sockets(
     workers: int, port: int, fwmark: int, addresses: Sequence[bytes]
 ) -> UdpSockets:
     return UdpSockets.bind(port, fwmark=fwmark, addresses=addresses, workers=workers)
-
-
-def _ifindex(name: str) -> int:
-    from socket import if_nametoindex
-
-    try:
-        return if_nametoindex(name)
-    except OSError as error:
-        raise DeviceError(f"the interface {name} is gone") from error

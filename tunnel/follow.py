@@ -10,7 +10,6 @@ only if the content is still the same then.
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -25,6 +24,7 @@ from tunnel.constants import SECOND
 from tunnel.helper import Helper
 from tunnel.loop import ControlLoop, Timer
 from tunnel.state.model import PeerState
+from tunnel.turns import WHOLE_FILE, claim, look_up, unanswered
 
 __all__ = ["RETRY", "RETRY_MOST", "Follower"]
 
@@ -55,7 +55,7 @@ class Follower:
         changed: Callable[[Attempt], None],
         running: Callable[[], Mapping[bytes, PeerState]] = dict,
         before: Callable[[], Config | None] = lambda: None,
-        resolve: Resolver = socket.getaddrinfo,
+        resolve: Resolver = look_up,
     ) -> None:
         self._loop = loop
         self._helper = helper
@@ -124,7 +124,11 @@ class Follower:
             then(outcome)
 
         self._reading += 1
-        self._helper.run(self._source.attempt, done)
+        self._helper.run(self._read, done)
+
+    def _read(self) -> Attempt:
+        claim(WHOLE_FILE)
+        return self._source.attempt()
 
     def _note(self, attempt: Attempt) -> None:
         if attempt.temporary:
@@ -157,7 +161,13 @@ class Follower:
         elif self._left > 0 and not self._reading:
             seen = self._seen
             self._preparing, self._again = True, False
-            self._helper.run(lambda: self._source.prepare(seen), self._prepared)
+            self._helper.run(lambda: self._read_ahead(seen), self._prepared)
+
+    def _read_ahead(self, seen: bytes | None) -> bool:
+        understood = self._source.prepare(seen)
+        if unanswered():
+            self._source.settled(seen)  # takes what was understood without addresses
+        return understood
 
     def _prepared(self, outcome: Future[bool]) -> None:
         """A failure is left to `_look`, which meets it again."""
@@ -177,8 +187,12 @@ class Follower:
         seen, saves = self._seen, self._saves
         self._reading += 1
         self._helper.run(
-            lambda: self._source.settled(seen), lambda read: self._looked(read, saves)
+            lambda: self._read_settled(seen), lambda read: self._looked(read, saves)
         )
+
+    def _read_settled(self, seen: bytes | None) -> Attempt:
+        claim(WHOLE_FILE)
+        return self._source.settled(seen)
 
     def _looked(self, outcome: Future[Attempt], saves: int) -> None:
         self._reading -= 1

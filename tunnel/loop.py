@@ -9,7 +9,6 @@ and `stop_threadsafe` may be called from other threads.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import logging
 import os
 import select
@@ -23,6 +22,7 @@ from typing import Final
 
 from tunnel.errors import DeviceError
 from tunnel.io.timer_linux import TimerFd
+from tunnel.timer_queue import Timer, TimerQueue
 
 __all__ = ["ControlLoop", "Timer"]
 
@@ -31,32 +31,6 @@ Callback = Callable[[], None]
 log = logging.getLogger("tunnel.loop")
 
 _MAX_EVENTS: Final = 64
-_TIDY_MIN: Final = 64
-
-
-class Timer:
-    """A callback at a time; `cancel` is idempotent."""
-
-    __slots__ = ("_callback", "when")
-
-    def __init__(self, when: int, callback: Callback) -> None:
-        self.when = when
-        self._callback: Callback | None = callback
-
-    def __lt__(self, other: Timer) -> bool:
-        return self.when < other.when
-
-    @property
-    def cancelled(self) -> bool:
-        return self._callback is None
-
-    def cancel(self) -> None:
-        self._callback = None
-
-    def run(self) -> None:
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            callback()
 
 
 class ControlLoop:
@@ -66,8 +40,7 @@ class ControlLoop:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
-        self._heap: list[Timer] = []
-        self._tidy_at = _TIDY_MIN
+        self._timers = TimerQueue()
         self._timer = TimerFd()
         self._soon: deque[Callback] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -130,34 +103,20 @@ class ControlLoop:
 
     def call_at(self, when: int, callback: Callback) -> Timer:
         timer = Timer(when, callback)
-        if len(self._heap) >= self._tidy_at:
-            self._tidy()
-        heapq.heappush(self._heap, timer)
+        self._timers.add(timer)
         return timer
-
-    def _tidy(self) -> None:
-        """Forgets the cancelled timers, which may be due in a long time only."""
-        self._heap = [each for each in self._heap if not each.cancelled]
-        heapq.heapify(self._heap)
-        self._tidy_at = max(_TIDY_MIN, 2 * len(self._heap))
 
     def call_later(self, delay: int, callback: Callback) -> Timer:
         return self.call_at(self.now() + delay, callback)
 
     def _run_timers(self) -> None:
         self._timer.acknowledge()
-        now = self.now()
-        due: list[Timer] = []
-        while self._heap and self._heap[0].when <= now:
-            due.append(heapq.heappop(self._heap))
-        for timer in due:  # what they add waits for the next round
-            timer.run()
+        for timer in self._timers.take_due(self.now()):
+            timer.run()  # what they add waits for the next round
 
     def next_timer(self) -> int | None:
         """When a callback is due next; None: nothing wakes the loop but descriptors."""
-        while self._heap and self._heap[0].cancelled:
-            heapq.heappop(self._heap)
-        return self._heap[0].when if self._heap else None
+        return self._timers.next()
 
     def _arm(self) -> None:
         when = self.next_timer()

@@ -2,7 +2,8 @@
 
 A door hands over what `prepare.py` made ready, in another thread (`background`), of a
 configuration or of edits; it becomes a plan, one change of the engine and one event of
-the history. All methods run in the control thread but for `prepare_edits`.
+the history. All methods run in the control thread but for `prepare_own` and
+`prepare_edits`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tunnel.errors import ConfigProblem, PlanStale, TunnelError
 from tunnel.helper import Helper
 from tunnel.own_file import OwnFile
 from tunnel.peer_edits import PeerEdit, desired_after
-from tunnel.prepare import Prepared, PreparedEdits, prepare_edits
+from tunnel.prepare import Prepared, PreparedEdits, prepare_edits, prepare_file
 from tunnel.reloads import ReloadEvent
 from tunnel.report import state_json
 from tunnel.settings import Settings
@@ -127,6 +128,7 @@ class Manager(Changes):
             self.trial.check_none()
             plan = self.plan_for(prepared.desired, prune=prune)
             _check_hash(plan, expect)
+            _warn_of(prepared.kept)
             event = self._carry_out(plan, source, started, prepared)
         except Exception as error:
             prepared.discard()
@@ -162,6 +164,11 @@ class Manager(Changes):
             if dry_run and isinstance(error, TunnelError):
                 raise
             raise self.failed(error, source, started) from error
+
+    def prepare_own(self) -> Prepared:
+        """What the tunnel's own file says now. In any thread."""
+        known = self.engine.device.observe().peers
+        return prepare_file(self.file.path, self.file.config, known)
 
     def prepare_edits(
         self, edits: Sequence[PeerEdit], *, save: bool = False
@@ -214,6 +221,7 @@ class Manager(Changes):
     ) -> None:
         """Reads the file in another thread and applies it here afterwards; `then`
         gets the event or the error."""
+        self.settings.reloading()
 
         def was_read(read: Future[Attempt]) -> None:
             result: ReloadEvent | TunnelError

@@ -1,6 +1,7 @@
 """The control plane's own datagrams on their way out. One for which the socket has no
 room, because data fills it faster than the network takes it, is tried again for a
-while: without handshakes a tunnel would lose its session under such a load.
+while: without handshakes a tunnel would lose its session under such a load. A source
+that the system refuses is forgotten at once (U13).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ RETRY_EVERY: Final = MILLISECOND
 # Long before the protocol sends another one (R17), and often enough to meet with room.
 RETRY_FOR: Final = 200 * MILLISECOND
 KEPT: Final = 64  # datagrams
+
+_COOKIE_REPLY: Final = 3  # message type
 
 _Key = tuple[bytes, int, int]  # address, port, message type
 
@@ -50,7 +53,7 @@ class Outgoing:
         self._waiting.pop(key, None)
         if self._try(datagram):
             return
-        if len(self._waiting) >= KEPT:
+        if len(self._waiting) >= KEPT and not self._make_room(key):
             log.debug("a handshake message was dropped: too many wait")
             return
         self._waiting[key] = datagram, self._loop.now() + RETRY_FOR
@@ -64,11 +67,21 @@ class Outgoing:
         self._waiting.clear()
         self._send = lambda _: SendResult.NO_SOCKET
 
+    def _make_room(self, new: _Key) -> bool:
+        """Whether there is: the oldest cookie reply gives way to any other message.
+        They go to strangers, who could fill all places with them."""
+        if new[2] == _COOKIE_REPLY:
+            return False
+        oldest = next((key for key in self._waiting if key[2] == _COOKIE_REPLY), None)
+        return oldest is not None and self._waiting.pop(oldest) is not None
+
     def _try(self, datagram: Datagram) -> bool:
         """Whether that was all; False: it may be tried again."""
         result = self._send(datagram)
         if result is not SendResult.SENT:
             log.debug("a handshake message was %s", result.value)
+        if result is SendResult.SENT_WITHOUT_SOURCE:
+            _forget_source(datagram)
         return result is not SendResult.NO_ROOM
 
     def _arm(self) -> None:
@@ -90,3 +103,11 @@ class Outgoing:
                 log.debug("a handshake message was dropped")
                 del self._waiting[key]
         self._arm()
+
+
+def _forget_source(datagram: Datagram) -> None:
+    """As the packet path does after such a packet. Not one that was learned meanwhile;
+    and the source of a cookie reply, which goes to a stranger, nobody remembers."""
+    path = datagram.path
+    if path is not None and path.source == datagram.source:
+        path.clear_source()

@@ -26,6 +26,7 @@ from tunnel.errors import ConfigError, PlanStale, TunnelError
 from tunnel.state.merge import who
 from tunnel.state.model import DeviceState, PeerState, Prefix, prefix_owners
 from tunnel.state.render import endpoint_text, prefix_text
+from tunnel.turns import look_up
 
 __all__ = [
     "PeerEdit",
@@ -200,7 +201,8 @@ def entry_of(peer: PeerState) -> dict[str, Any]:
 
 def _parsed(entry: Mapping[str, Any], config: Config, base: Path) -> PeerState:
     """One entry as the configuration would understand it."""
-    found = Found(label=str(entry.get("name") or "the peer"))
+    name = str(entry.get("name") or "the peer")
+    found = Found(label=name if name.isprintable() else ascii(name)[1:-1])
     given = {name: value for name, value in entry.items() if value is not None}
     peer = validated(PeerConfig, given, found)
     if peer is not None:
@@ -218,7 +220,7 @@ def _parsed(entry: Mapping[str, Any], config: Config, base: Path) -> PeerState:
         alone._facts = understand(alone, [document], where)
     if found or peer is None:
         raise ConfigError("peer", found.problems())
-    (state,) = desired_state(alone).peers.values()
+    (state,) = desired_state(alone, look_up).peers.values()
     return state
 
 

@@ -7,11 +7,12 @@ Nothing here touches the tunnel; it may run in any thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeAlias
 
 from tunnel.config.desired import desired_state
 from tunnel.config.reload import Source
@@ -19,9 +20,11 @@ from tunnel.config.save import Saving
 from tunnel.config.schema import Config
 from tunnel.config.store import parse_config
 from tunnel.edited_files import edited_texts
-from tunnel.errors import ApplyError, TunnelError
+from tunnel.errors import ApplyError, ConfigProblem, TunnelError
+from tunnel.peer_claims import hosts_in, touched_by
 from tunnel.peer_edits import PeerEdit, Understood, understand_edits
-from tunnel.state.model import DeviceState
+from tunnel.state.model import DeviceState, PeerState
+from tunnel.turns import EVERYTHING, WHOLE_FILE, check, claim, look_up
 
 __all__ = [
     "Confirmation",
@@ -38,13 +41,17 @@ __all__ = [
 
 log = logging.getLogger("tunnel.manager")
 
+Peers: TypeAlias = Mapping[bytes, PeerState]
+
+_NO_PEERS: Final[Peers] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A configuration ready to be applied. With `saving`, the tunnel's own file gets
     its text at the same time; `text` is for a save at a later confirmation, in the
-    place of what `replaces` names. `digest` names what the files hold then. One that
-    is not applied must be discarded."""
+    place of what `replaces` names. `digest` names what the files hold then; `kept` is
+    as in `Attempt`. One that is not applied must be discarded."""
 
     desired: DeviceState
     config: Config | None = None
@@ -52,6 +59,15 @@ class Prepared:
     text: bytes | None = None
     digest: bytes | None = None
     replaces: bytes | None = None
+    kept: tuple[ConfigProblem, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be said of it to whoever asked for it."""
+        return [
+            f"{problem.path}: {problem.message}; the present endpoint is kept"
+            for problem in self.kept
+        ]
 
     def discard(self) -> None:
         if self.saving is not None:
@@ -105,13 +121,24 @@ def unsaved(path: Path, error: OSError) -> TunnelError:
     return ApplyError(f"nothing was changed: {path} cannot be saved: {reason}")
 
 
-def prepare_file(path: Path | None, config: Config) -> Prepared:
-    """The tunnel's own file as it is now; `config` is what was in it before."""
-    attempt = Source(own_path(path), config.facts.files, like=config).attempt()
+def prepare_file(
+    path: Path | None, config: Config, known: Peers = _NO_PEERS
+) -> Prepared:
+    """The tunnel's own file as it is now, read as a reload reads it; `config` is what
+    was in it before, and `known` are the peers that run under that."""
+    files = config.facts.files
+    claim(WHOLE_FILE)
+    source = Source(
+        own_path(path), files, lambda: known, config, lambda: config, look_up
+    )
+    attempt = source.attempt()
+    check()
     if attempt.error is not None:
         raise attempt.error
     assert attempt.desired is not None
-    return Prepared(attempt.desired, attempt.config, digest=attempt.digest)
+    return Prepared(
+        attempt.desired, attempt.config, digest=attempt.digest, kept=attempt.kept
+    )
 
 
 def prepare_text(
@@ -121,10 +148,25 @@ def prepare_text(
     *,
     create: bool = False,
     like: Config | None = None,
+    known: Peers = _NO_PEERS,
 ) -> Prepared:
-    """A configuration in a text; see `parse_config`."""
+    """A configuration in a text; see `parse_config`. `known` are the peers that run
+    under the configuration `like`. Without `create` it is only looked at."""
+    if create:
+        claim(EVERYTHING)
     config = parse_config(text, source, base=base, create=create, like=like)
-    return Prepared(desired_state(config), config)
+    desired, kept = _desired(config, known, like)
+    return Prepared(desired, config, kept=kept)
+
+
+def _desired(
+    config: Config, known: Peers, before: Config | None
+) -> tuple[DeviceState, tuple[ConfigProblem, ...]]:
+    """The state, and the names without an address whose peers keep what they have."""
+    kept: list[ConfigProblem] = []
+    desired = desired_state(config, look_up, known, before, kept)
+    check()
+    return desired, tuple(kept)
 
 
 def prepare_save(
@@ -134,20 +176,22 @@ def prepare_save(
     *,
     later: bool = False,
     like: Config | None = None,
+    known: Peers = _NO_PEERS,
 ) -> Prepared:
     """A configuration that is to become the content of the file `path`, and so must
     be right there. With `later` it is saved when the change is confirmed."""
+    claim(EVERYTHING)
     replaces = Source(path).digest() if later else None
     saving = None if later else Saving(path)
     with _discarded_on_failure(saving, path):
         config = parse_config(text, source, base=path.parent, like=like)
-        desired = desired_state(config)
+        desired, names = _desired(config, known, like)
         digest = None
         if saving is not None:
             digest = Source(path, config.facts.files).digest({path: text})
             saving.prepare({path: text})
     kept = text if later else None
-    return Prepared(desired, config, saving, kept, digest, replaces)
+    return Prepared(desired, config, saving, kept, digest, replaces, names)
 
 
 def prepare_confirmation(
@@ -203,6 +247,7 @@ def prepare_edits(
     is the digest of the content that was taken over last: when the file holds another
     one, it stays to be taken over, with the edits in it."""
     base = path.parent if path else Path.cwd()
+    claim(touched_by(edits, state.peers), hosts_in(edits))
     if not save:
         return PreparedEdits(tuple(understand_edits(edits, state, config, base)))
     path = own_path(path)

@@ -19,6 +19,7 @@ def device_json(status: DeviceStatus) -> dict[str, object]:
     return {
         "name": status.name,
         "up": status.up,
+        "waiting": status.waiting or None,
         "public_key": key_text(status.public_key) if status.public_key else None,
         "listen_port": status.listen_port,
         "fwmark": status.fwmark,

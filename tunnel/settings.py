@@ -19,6 +19,7 @@ class Settings:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._listeners: dict[str, list[Callable[[object], None]]] = {}
+        self._reload_listeners: list[Callable[[], None]] = []
         device.on_settings = self._changed
 
     def get(self, name: str) -> object:
@@ -31,6 +32,19 @@ class Settings:
     def on_change(self, name: str, callback: Callable[[object], None]) -> None:
         """Calls back, after each change of the setting, with its new value."""
         self._listeners.setdefault(name, []).append(callback)
+
+    def on_reload(self, callback: Callable[[], None]) -> None:
+        """Calls back whenever somebody asks for a reload, before the file is read and
+        whatever is in it then."""
+        self._reload_listeners.append(callback)
+
+    def reloading(self) -> None:
+        """A reload was asked for."""
+        for callback in self._reload_listeners:
+            try:
+                callback()
+            except Exception:
+                log.exception("what goes with a reload failed")
 
     def _changed(self, values: dict[str, object]) -> None:
         for name, value in values.items():

@@ -69,6 +69,7 @@ class DeviceStatus:
     peers: tuple[PeerStatus, ...]
     counters: Mapping[str, int]
     workers: int = 1  # that carry its packets
+    waiting: str = ""  # why it is not up though its interface is, such as a taken port
 
     def peer(self, name_or_key: str | bytes) -> PeerStatus | None:
         """The peer with this name or public key."""
@@ -92,6 +93,7 @@ def status_of(device: Device) -> DeviceStatus:
         peers=tuple(_peer_status(device, key) for key in state.peers),
         counters={**device.pump.counters(), **device.node.counters},
         workers=device.pump.workers,
+        waiting=device.waiting,
     )
 
 

@@ -4,6 +4,10 @@ A peer is answered from the address that it last talked to, by the way that the 
 say. That address is wrong once it is no longer ours, or, of IPv4, when the route leaves
 by another interface than the peer's packets come in on: then the kernel chooses one.
 WireGuard's own module has the same rules, and looks at each packet that it sends.
+
+The peer's path remembers the verdict, and nothing else does: rules may look at ports,
+so that no two peers share an answer, and the table is asked about a peer again only
+when it moved, came in by another way, or its source was cleared.
 """
 
 from __future__ import annotations

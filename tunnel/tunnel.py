@@ -7,14 +7,12 @@ is awaited; packets never pass through Python except those of `packets`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from tunnel.changes import Changes
-from tunnel.engine import Engine, system_network
+from tunnel.control_thread import ControlThread
 from tunnel.errors import DeviceError
 from tunnel.packets import Packets
 from tunnel.state.apply import Target
@@ -26,9 +24,11 @@ from tunnel.state.model import (
     canonical_prefixes,
 )
 from tunnel.state.plan import Plan, diff
+from tunnel.turns import look_up, run_here
 
 if TYPE_CHECKING:
     from tunnel.config.schema import Config
+    from tunnel.engine import Engine
     from tunnel.protocol.types import Timing
     from tunnel.reloads import ReloadEvent
     from tunnel.status import DeviceStatus
@@ -45,7 +45,7 @@ def _state_of(config: Config | DeviceState) -> DeviceState:
         return config
     from tunnel.config.desired import desired_state
 
-    return desired_state(config)
+    return run_here(lambda: desired_state(config, look_up))
 
 
 def plan(
@@ -79,15 +79,9 @@ class Tunnel:
     def __init__(
         self, config: Config | DeviceState, *, timing: Timing | None = None
     ) -> None:
-        self._config = config
-        self._timing = timing
-        self._engine: Engine | None = None  # once it runs
-        self._opened: Engine | None = None  # the control thread's, until it is closed
-        self._unwanted = False  # closed, or its start was given up
+        self._control = ControlThread(lambda: _state_of(config), timing)
         self._in_turn = asyncio.Lock()  # changes come in the order of the calls
         self._changes: Changes | None = None
-        self._thread: threading.Thread | None = None
-        self._ended: asyncio.Future[None] | None = None
         self._packets: Packets | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,96 +97,24 @@ class Tunnel:
         When it is cancelled the tunnel stops by itself, as soon as what is under way
         is done; `close` waits for that.
         """
-        if self._thread is not None:
-            raise DeviceError("the tunnel was started before")
-        loop = asyncio.get_running_loop()
-        started: asyncio.Future[Engine] = loop.create_future()
-        self._ended = loop.create_future()
-        self._ended.add_done_callback(_retrieve)
-        thread = threading.Thread(
-            target=self._run,
-            args=(_Once(loop, started), _Once(loop, self._ended)),
-            name="tunnel-control",
-            daemon=True,
-        )
-        thread.start()
-        self._thread = thread
-        try:
-            self._engine = await started
-        except BaseException:
-            self._stop()
-            raise
-        if self._engine.packets is not None:
-            self._packets = Packets(self._engine.packets)
-
-    def _run(self, started: _Once[Engine], ended: _Once[None]) -> None:
-        """The control thread."""
-        try:
-            desired = _state_of(self._config)
-            self._check_wanted()
-            engine = Engine(
-                desired.interface,
-                network=system_network(desired),
-                timing=self._timing,
-            )
-        except BaseException as error:  # noqa: BLE001 - start() raises it
-            started.fail(error)
-            ended.done(None)
-            return
-        self._opened = engine
-        try:
-            self._check_wanted()
-            engine.start(desired)
-            self._check_wanted()
-            self._changes = Changes(engine)
-            started.done(engine)
-            engine.run()
-        except BaseException as error:  # noqa: BLE001 - the caller's, not this thread's
-            started.fail(error)
-            ended.fail(error)
-        finally:
-            engine.close()
-            self._opened = None
-            ended.done(None)
-
-    def _check_wanted(self) -> None:
-        if self._unwanted:
-            raise DeviceError("the tunnel was closed before it ran")
-
-    def _stop(self) -> None:
-        """Ends the control thread, however far it has come."""
-        self._unwanted = True
-        engine = self._opened  # set before the thread looks at `_unwanted`
-        if engine is not None:
-            engine.stop()
+        engine = await self._control.start()
+        self._changes = Changes(engine)
+        if engine.packets is not None:
+            self._packets = Packets(engine.packets)
 
     async def close(self) -> None:
         """Stops it and gives everything back; idempotent."""
-        if self._thread is not None:
-            self._stop()
-            await asyncio.to_thread(self._thread.join)
-        self._engine = None
+        await self._control.close()
 
     async def wait(self) -> None:
         """Until the tunnel ends; raises what ended it, if that was a failure."""
-        if self._ended is None:
-            raise DeviceError("the tunnel is not running")
-        await asyncio.shield(self._ended)
+        await self._control.wait()
 
     # --- looking and changing
 
     async def call(self, function: Callable[[Engine], T]) -> T:
         """Runs `function(engine)` in the control thread; keep it short."""
-        engine = self._engine
-        if engine is None or self._ended is None or self._ended.done():
-            raise DeviceError("the tunnel is not running")
-        answer = asyncio.wrap_future(engine.submit(lambda: function(engine)))
-        either: list[asyncio.Future[Any]] = [answer, self._ended]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            raise DeviceError("the tunnel ended")
-        return answer.result()
+        return await self._control.call(function)
 
     async def status(self) -> DeviceStatus:
         """Live values: endpoints, handshakes, bytes, drop counters."""
@@ -262,34 +184,3 @@ class Tunnel:
         known = state.peers.get(peer.public_key)
         merged = peer if known is None else replace(known, endpoint=endpoint)
         await self.apply(replace(state, peers={**state.peers, peer.public_key: merged}))
-
-
-def _retrieve(future: asyncio.Future[None]) -> None:
-    """A failure nobody waits for is known to `call` and needs no warning."""
-    if not future.cancelled():
-        future.exception()
-
-
-class _Once(Generic[T]):
-    """The result of an asyncio future, set from another thread, the first time only.
-
-    The event loop may be gone by then: nobody waits for the result any more.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[T]):
-        self._loop = loop
-        self._future = future
-
-    def done(self, value: T) -> None:
-        self._set(lambda: self._future.set_result(value))
-
-    def fail(self, error: BaseException) -> None:
-        self._set(lambda: self._future.set_exception(error))
-
-    def _set(self, action: Callable[[], None]) -> None:
-        def once() -> None:
-            if not self._future.done():
-                action()
-
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(once)

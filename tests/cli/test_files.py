@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,47 @@ def test_a_log_that_cannot_be_written_is_left_where_it_is(up: Up) -> None:
     up.config.write_text(json.dumps(up.facts | {"logging": logging}))
     eventually((up.directory / "log.txt").exists)
     assert (up.directory / "log.txt").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_that_was_renamed_is_opened_anew_by_every_reload(up: Up) -> None:
+    log, rotated = up.directory / "log.txt", up.directory / "log.txt.1"
+
+    def logged() -> str:
+        return log.read_text() if log.exists() else ""
+
+    up.config.write_text(json.dumps(up.facts | {"logging": {"output": str(log)}}))
+    eventually(log.exists)
+    up.run("reload")  # of the same content
+    log.rename(rotated)
+    up.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "sighup: nothing to change" in logged())
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert "control: nothing to change" in rotated.read_text()
+    log.rename(rotated)
+    up.run("reload")
+    assert "control: nothing to change" in logged()
+    assert "control" not in rotated.read_text()
+    log.rename(rotated)
+    up.config.write_text("{")  # a file that is wrong keeps no log from being rotated
+    up.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "the running configuration is kept" in logged())
+
+
+def test_a_save_keeps_the_line_ends_of_every_file(up: Up) -> None:
+    def lines(path: Path, value: object) -> None:
+        text = json.dumps(value, indent=1).replace("\n", "\r\n")
+        path.write_bytes(text.encode() + b"\r\n")
+
+    more, other = up.directory / "more.json", encode_key(os.urandom(32))
+    lines(more, [{"name": "other", "publicKey": other}])
+    lines(up.config, up.facts | {"peersFile": "more.json"})
+    eventually(lambda: up.names() == ["far", "other"])
+    up.run("peer", "set", "far", "--keepalive", "5", "--save")
+    up.run("peer", "set", "other", "--allowed-ips", "10.9.0.1/32", "--save")
+    key = encode_key(os.urandom(32))
+    up.run("peer", "add", "new", "--public-key", key, "--save")
+    for path, written in (up.config, b"persistentKeepalive"), (more, key.encode()):
+        raw = path.read_bytes()
+        assert written in raw
+        assert raw.endswith(b"\r\n")
+        assert raw.count(b"\n") == raw.count(b"\r") == raw.count(b"\r\n") > 5

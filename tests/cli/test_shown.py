@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tunnel.cli import status
 from tunnel.cli.show import show_plan
 from tunnel.cli.status import InterfaceView, PeerView, _show
 from tunnel.config.identity import encode_key
@@ -67,6 +69,34 @@ def test_a_save_is_told_even_if_the_tunnel_stays(up: Up) -> None:
     shown = up.run("peer", "disable", "far", "--save").stdout
     assert f"saved in {up.config}" in shown
     assert json.loads(up.config.read_text())["peers"][0]["enabled"] is False
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ({"up": True, "waiting": None}, ""),
+        ({"up": False, "waiting": None}, "wg7 is down: ip link set wg7 up"),
+        (
+            {"up": False, "waiting": "cannot [UDP]\n  choose"},
+            "wg7 waits, and tries again every second:\n  cannot [UDP]\n  choose",
+        ),
+        ({}, ""),  # an older version, or another engine
+    ],
+)
+def test_status_says_why_a_tunnel_carries_nothing(
+    device: dict[str, Any],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(status, "interfaces", lambda: ["wg7"])
+    monkeypatch.setattr(status, "ask", status.InterfaceView)
+    monkeypatch.setattr(status, "_told", lambda *_: {"device": device})
+    status.status(None, as_json=False)
+    head, _, _table = capsys.readouterr().out.partition(" peer ")
+    title, *more = [line.rstrip() for line in head.splitlines()]
+    assert title == "wg7: no private key, port 0, 0 of 0 peers connected"
+    assert "\n".join(more).rstrip() == told
 
 
 @pytest.mark.parametrize("text", ["0", "0s", "25h", "1e9", "-1", "soon"])

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from tunnel import engine as engine_module
+from tunnel import interface_watch
 from tunnel.engine import Engine
 from tunnel.errors import DeviceError, NotPermitted, TunnelError
 from tunnel.io.base import UdpTransport
@@ -22,7 +22,7 @@ LOW = NotPermitted("cannot bind UDP port 7: Permission denied", hint="ports belo
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    monkeypatch.setattr(engine_module, "_RETRY", 1_000_000)
+    monkeypatch.setattr(interface_watch, "RETRY", 1_000_000)
     with closing(Engine(MEMORY)) as made:
         yield made
 
@@ -55,10 +55,21 @@ def test_any_refusal_is_waited_for_and_told_when_it_is_a_new_one(
     with caplog.at_level(logging.ERROR, "tunnel"):
         engine.start()
         assert not engine.device.up
+        assert engine.device.status().waiting == str(TAKEN)
         engine.run()
     assert engine.device.up
+    assert engine.device.status().waiting == ""
     assert sockets.calls == len(reasons) + 1
     assert caplog.messages == [str(TAKEN), str(LOW), str(TAKEN)]
+
+
+def test_an_interface_that_is_down_waits_for_nothing(engine: Engine) -> None:
+    Sockets(engine, TAKEN)
+    with pytest.raises(DeviceError):
+        engine.device.set_up(True)
+    assert engine.device.status().waiting == str(TAKEN)
+    engine.device.set_up(False)
+    assert engine.device.status().waiting == ""
 
 
 class Link:
@@ -74,7 +85,9 @@ class Link:
 
     def tell(self, engine: Engine, *events: LinkEvent) -> None:
         self._events += events
-        engine._on_link()
+        engine.interface.look()
+
+    def close(self) -> None: ...
 
 
 class Restored:
@@ -95,12 +108,12 @@ class Restored:
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Engine, Link, Restored]]:
-    monkeypatch.setattr(engine_module, "_ifindex", lambda name: 5)
+    monkeypatch.setattr(interface_watch, "_ifindex", lambda name: 5)
     network = Restored()
     with closing(Engine(MEMORY, network=network)) as made:  # type: ignore[arg-type]
         made.device.start()
         link = Link(5)
-        made._link = link  # type: ignore[assignment]
+        made.interface.link = link  # type: ignore[assignment]
         yield made, link, network
 
 
@@ -130,7 +143,7 @@ def test_another_interface_of_the_name_is_left_alone(
     def gone(name: str) -> int:
         raise DeviceError("gone")
 
-    monkeypatch.setattr(engine_module, "_ifindex", gone)
+    monkeypatch.setattr(interface_watch, "_ifindex", gone)
     link.tell(engine, LinkEvent.DOWN, LinkEvent.UP)
     assert network.times == 0
     assert engine.device.up

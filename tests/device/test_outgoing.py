@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import socket
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,9 +18,9 @@ from tunnel.loop import ControlLoop
 from tunnel.outgoing import KEPT, RETRY_EVERY, RETRY_FOR, Outgoing
 from tunnel.protocol.types import Datagram, Endpoint
 
-from .rig import Running, connect, ping
+from .rig import LOCALHOST, Running, connect, ping
 
-INITIATION, RESPONSE = 1, 2
+INITIATION, RESPONSE, COOKIE = 1, 2, 3
 
 
 class Alarm:
@@ -163,6 +167,23 @@ def test_few_are_kept_and_a_full_family_is_asked_once_a_round() -> None:
     assert len(out) == KEPT // 2
 
 
+def test_cookie_replies_keep_no_place_from_a_handshake() -> None:
+    """Who is a stranger can ask for as many as there are places."""
+    clock, sock, out = made()
+    for n in range(KEPT - 1):
+        out.send(message(n, kind=COOKIE))
+    out.send(message(500))
+    out.send(message(501, kind=COOKIE))  # there is no room for it
+    out.send(message(502))
+    out.send(message(503, kind=RESPONSE))
+    assert len(out) == KEPT
+    sock.room[4] = 2 * KEPT
+    clock.run(RETRY_EVERY)
+    first = [message(n, kind=COOKIE) for n in range(2, KEPT - 1)]
+    others = [message(500), message(502), message(503, kind=RESPONSE)]
+    assert sock.left == first + others
+
+
 def test_nothing_is_sent_or_kept_after_the_end() -> None:
     clock, sock, out = made()
     out.send(message(1))
@@ -188,8 +209,12 @@ def test_against_a_list_that_is_tried_from_the_front(seed: int) -> None:
             if room:
                 room -= 1
                 left.append(new)
-            elif len(waiting) < KEPT:
-                waiting.append((new, clock.time))
+            else:
+                cookies = [w for w in waiting if w[0].data[0] == COOKIE]
+                if len(waiting) == KEPT and cookies and new.data[0] != COOKIE:
+                    waiting.remove(cookies[0])
+                if len(waiting) < KEPT:
+                    waiting.append((new, clock.time))
             out.send(new)
         elif rng.random() < 0.3:
             more = rng.choice([0, 0, 1, 2, 40])
@@ -219,3 +244,118 @@ def test_a_handshake_survives_a_full_socket(monkeypatch: pytest.MonkeyPatch) -> 
         assert refusals == []
         counters = a.call(lambda e: e.device.status().counters)
         assert (counters["initiation.sent"], counters["response.received"]) == (1, 1)
+
+
+# --- sources that the system refuses (U13)
+
+V4 = (LOCALHOST, 51820, 0), (bytes([10, 1, 0, 1]), 3)
+V6 = (bytes(15) + b"\1", 51820, 0), (bytes([0xFD, *bytes(14), 1]), 3)
+PKTINFO = {(socket.IPPROTO_IP, 8), (socket.IPPROTO_IPV6, 50)}  # linux/in.h, in6.h
+
+
+class Choosy:
+    """A socket that takes nothing with a source; the answers without one are given."""
+
+    def __init__(self, error: int, *without: int) -> None:
+        self.error, self.without = error, list(without)
+
+    def getsockname(self) -> tuple[str, int]:
+        return "", 51820
+
+    def sendmsg(self, _: object, control: list[Any], *__: object) -> None:
+        kinds = {(level, kind) for level, kind, _ in control}
+        error = self.error if kinds & PKTINFO else self.without.pop(0)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+
+class Remembering:
+    """As much of a peer's path as is asked for."""
+
+    def __init__(self, source: tuple[bytes, int] | None) -> None:
+        self.source = source
+
+    def clear_source(self) -> None:
+        self.source = None
+
+
+def through(sock: Choosy) -> tuple[Clock, Outgoing]:
+    families = {socket.AF_INET: sock, socket.AF_INET6: sock}
+    sockets, clock = UdpSockets(cast("Any", families)), Clock()
+    return clock, Outgoing(cast("ControlLoop", clock), lambda d: sockets.send(*d[:4]))
+
+
+def remembered(
+    kind: int, where: tuple[tuple[bytes, int, int], tuple[bytes, int]]
+) -> tuple[Datagram, Remembering]:
+    endpoint, source = where
+    path = Remembering(source)
+    data = bytes([kind, 0, 0, 0])
+    return Datagram(data, Endpoint(*endpoint), source, 0, cast("Any", path)), path
+
+
+@pytest.mark.parametrize("kind", [INITIATION, RESPONSE])
+@pytest.mark.parametrize("where", [V4, V6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL])
+def test_r62_a_source_that_a_handshake_was_refused_is_forgotten_at_once(
+    kind: int, where: Any, code: int
+) -> None:
+    datagram, path = remembered(kind, where)
+    _, out = through(Choosy(code, 0))
+    out.send(datagram)
+    assert path.source is None
+
+
+@pytest.mark.parametrize("where", [V4, V6], ids=["IPv4", "IPv6"])
+def test_r62_also_when_there_was_no_room_without_it_at_first(where: Any) -> None:
+    datagram, path = remembered(RESPONSE, where)
+    clock, out = through(Choosy(errno.EINVAL, errno.EAGAIN, 0))
+    out.send(datagram)
+    assert path.source == datagram.source
+    clock.run(RETRY_EVERY)
+    assert (path.source, len(out)) == (None, 0)
+
+
+@pytest.mark.parametrize("where", [V4, V6], ids=["IPv4", "IPv6"])
+def test_r62_no_other_source_is_forgotten(where: Any) -> None:
+    """Neither a good one, nor one that was learned since, nor for another's sake."""
+    datagram, path = remembered(INITIATION, where)
+    _, out = through(Choosy(0))
+    out.send(datagram)
+    assert path.source == datagram.source
+    _, out = through(Choosy(errno.EPERM))
+    out.send(datagram)
+    assert path.source == datagram.source
+    _, out = through(Choosy(errno.EINVAL, 0, 0))
+    path.source = newer = (where[1][0], 9)
+    out.send(datagram)
+    assert path.source == newer
+    out.send(datagram._replace(data=bytes([COOKIE, 0, 0, 0]), path=None))
+    assert path.source == newer
+
+
+def test_r62_the_packet_path_s_record_of_the_peer_forgets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before any data packet is sent: the initiation that it was refused is enough."""
+    real = UdpSockets.send
+
+    def send(self: UdpSockets, data: bytes, to: Any, source: Any, tos: int) -> Any:
+        result = real(self, data, to, None, tos)
+        return result if source is None else SendResult.SENT_WITHOUT_SOURCE
+
+    with Running(1) as a, Running(2) as b:
+        connect(a, b)
+        ping(a, b)
+        monkeypatch.setattr(UdpSockets, "send", send)
+
+        def initiate(engine: Any) -> tuple[object, object]:
+            device = engine.device
+            peer = device.node.peers[b.public]
+            before, peer.handshake.last_sent = peer.path.source, None
+            peer.initiate(engine.loop.now(), time.time_ns())
+            device.driver.flush()
+            return before, peer.path.source
+
+        before, after = a.call(initiate)
+        assert (before, after) == ((LOCALHOST, 1), None)

@@ -9,13 +9,11 @@ import socket
 import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
 from tunnel import Config, Tunnel
-from tunnel.config import desired
 from tunnel.config.store import parse_config
 from tunnel.engine import Engine
 from tunnel.errors import ConfigError, DeviceError
@@ -44,8 +42,7 @@ def resolved_by(monkeypatch: pytest.MonkeyPatch, look_up: Callable[[], None]) ->
         look_up()
         return [(socket.AF_INET, 2, 17, "", (socket.inet_ntoa(ADDRESS), 0))]
 
-    known = partial(desired.desired_state, resolve=resolve)
-    monkeypatch.setattr(desired, "desired_state", known)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
 class Gate:
@@ -65,7 +62,7 @@ async def reached(gate: Gate) -> None:
 
 async def ended(tunnel: Tunnel) -> bool:
     """By itself: `close` is not needed for it."""
-    thread = tunnel._thread
+    thread = tunnel._control.thread
     if thread is not None:
         await asyncio.to_thread(thread.join, 10)
     return thread is None or not thread.is_alive()
@@ -237,8 +234,7 @@ def test_a_name_without_an_address_is_raised_by_the_start() -> None:
         raise OSError("no such name")
 
     async def scenario(monkeypatch: pytest.MonkeyPatch) -> None:
-        known = partial(desired.desired_state, resolve=nowhere)
-        monkeypatch.setattr(desired, "desired_state", known)
+        monkeypatch.setattr(socket, "getaddrinfo", nowhere)
         t = Tunnel(config())
         with pytest.raises(ConfigError, match=r"peer\.test"):
             await t.start()

@@ -19,7 +19,7 @@ STAGES = (
     *("tx.c", "outbox.c", "staging.c", "train.c", "send.c", "isolation.c"),
     *("rx.c", "source.c", "open.c", "tun_write.c", "vnet.c", "gso.c", "gro.c"),
     *("path.c", "worker.c", "lane.c", "ring.c", "handshakes.c", "b2s.c"),
-    "cookies.c",
+    *("cookies.c", "endpoint.c"),
 )
 FORBIDDEN = re.compile(r"^_?Py|pthread|^sem_|futex|^mtx_|^cnd_|lockf?$")
 

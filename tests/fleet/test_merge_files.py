@@ -282,3 +282,51 @@ def test_the_dictionaries_of_the_filters_are_a_partial_set() -> None:
     done("p.json")
     peers = json.loads(Path("config.json").read_text())["peers"]
     assert entry("new", 7) in peers
+
+
+OLD_TEXTS = {
+    "wg0.conf": f"# mine\n[Interface]\nPrivateKey = {key(72)}\n\n# old\n[Peer]\n"
+    f"PublicKey = {key(3)}\nAllowedIPs = 10.0.0.3/32\n",
+    "config.json": json.dumps(config(peers=[entry("cm4", 3)]), indent=1) + "\n",
+    "peers.json": json.dumps([entry("cm4", 3)]) + "\n",
+    "clients.json": f"# mine\n{key(3)} 10.0.0.3/32 cm4\n",
+}
+
+
+@pytest.mark.parametrize("name", OLD_TEXTS)
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_a_file_keeps_its_line_ends(name: str, end: str) -> None:
+    Path(name).write_bytes(OLD_TEXTS[name].replace("\n", end).encode())
+    write("p.json", [entry("s2204", 4)])
+    done("p.json", "--into", name, "--dry-run", "--preview", "preview")
+    done("p.json", "--into", name)
+    text = Path(name).read_bytes().decode()
+    assert key(4) in text
+    assert text.endswith(end)
+    assert text.count("\n") == text.count(end) > 1
+    assert text.count("\r") == (text.count("\n") if end == "\r\n" else 0)
+    assert Path("preview").read_bytes().count(b"\r") == text.count("\r")
+    before = Path(name).read_bytes()
+    done("p.json", "--into", name)  # nothing left to do
+    assert Path(name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["wg0.conf", "config.json", "peers.json"])
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_a_last_line_without_an_end_stays_so(name: str, end: str) -> None:
+    Path(name).write_bytes(OLD_TEXTS[name].rstrip().replace("\n", end).encode())
+    write("p.json", [entry("s2204", 4)])
+    done("p.json", "--into", name)
+    raw = Path(name).read_bytes()
+    assert key(4).encode() in raw
+    assert raw == raw.rstrip()
+
+
+def test_of_two_kinds_of_line_ends_a_new_line_gets_the_usual_one() -> None:
+    old = "# a\r\n[Interface]\r\n# odd\nListenPort = 1\r\n"
+    Path("wg0.conf").write_bytes(old.encode())
+    write("p.json", [entry("s2204", 4)])
+    done("p.json", "--into", "wg0.conf")
+    text = Path("wg0.conf").read_bytes().decode()
+    assert text.startswith(old)
+    assert "\n" not in text.removeprefix(old).replace("\r\n", "")

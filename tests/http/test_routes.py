@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from tunnel.config import desired
+from tunnel.errors import DeviceError
+
 from .rig import NEW, PRESHARED, Api, entry, key, problem, text
+
+FAR = "far.example"
 
 # --- reading
 
@@ -42,6 +48,7 @@ def test_diffs_have_the_shape_of_the_document(api: Api) -> None:
         "target_peers": 4,
         "total_changes": 1,
         "needs_restart": False,
+        "warnings": [],
     }
     assert one == {
         "action": "add",
@@ -106,6 +113,30 @@ def test_health_and_readiness(api: Api) -> None:
     problem(api.get("/readyz"), 503, "not-ready")
 
 
+def test_a_port_that_is_waited_for_is_told(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = api.tunnel.engine.device
+    taken = "cannot bind UDP port 7: Address already in use"
+
+    def refuse(*_: object) -> None:
+        raise DeviceError(taken)
+
+    def again() -> None:
+        device.set_up(False)
+        with monkeypatch.context() as patch, pytest.raises(DeviceError):
+            patch.setattr(device, "open_transport", refuse)
+            device.set_up(True)
+
+    api.tunnel.call(again)
+    told = problem(api.get("/readyz"), 503, "not-ready")
+    assert told["detail"] == taken
+    assert api.get("/state").json()["device"]["waiting"] == taken
+    assert api.get("/api/wg/status").json()["waiting"] == taken
+    api.tunnel.call(lambda: device.set_up(True))
+    assert api.get("/readyz").status_code == 200
+
+
 # --- changing
 
 
@@ -124,6 +155,34 @@ def test_applying_the_configuration(api: Api) -> None:
     again = api.post("/api/apply-wg-config").json()
     assert again["message"] == "nothing to change"
     assert again["generation"] == found["generation"] == api.generation
+
+
+def test_a_name_without_an_address_is_told_and_holds_nothing_up(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("192.0.2.9", 0))]
+
+    def resolve(*_: object, **__: object) -> list[Any]:
+        if not addresses:
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+        return addresses
+
+    original = desired.Addresses
+    monkeypatch.setattr(desired, "Addresses", lambda _: original(resolve))
+    api.want(peers=[entry(1, endpoint=f"{FAR}:5")])
+    assert api.post("/api/apply-wg-config").json()["warnings"] == []
+    addresses.clear()
+    api.want(peers=[entry(1, endpoint=f"{FAR}:5"), entry(2)])
+    told = f"peers[0].endpoint: cannot resolve {FAR}; the present endpoint is kept"
+    found = api.get("/api/wg/diffs").json()
+    assert [one["action"] for one in found["diffs"]] == ["add"]
+    assert found["warnings"] == [told]
+    planned = api.post("/api/apply-wg-config?dry_run=true").json()
+    assert planned["warnings"] == planned["plan"]["warnings"] == [told]
+    assert api.post("/api/apply-wg-config").json()["warnings"] == [told]
+    assert api.peers == [1, 2]
+    status = api.get("/api/wg/status").json()
+    assert status["peers"][0]["endpoint"] == "192.0.2.9:5"
 
 
 def test_applying_without_pruning(api: Api) -> None:

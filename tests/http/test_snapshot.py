@@ -194,11 +194,22 @@ def test_the_next_answer_shows_every_change(api: Api, looks: Counter[str]) -> No
     assert state()["device"]["pending_confirmation"] > 0
     assert api.post("/api/confirm").status_code == 200
     assert state()["device"]["pending_confirmation"] is None
+    api.want_peers(1, 2, 3)
+    assert api.post("/api/apply-wg-config?confirm_within=900").status_code == 200
+    assert len(state()["peers"]) == 3
+    assert api.post("/api/rollback").status_code == 200
+    back = state()
+    assert len(back["peers"]) == 1
+    assert back["device"]["pending_confirmation"] is None
+    assert api.post("/api/apply-wg-config").status_code == 200
+    gone = {"name": back["peers"][0]["name"]}
+    assert api.post("/api/wg/remove-peer", json=gone).status_code == 200
+    assert len(state()["peers"]) == 2
     api.want_peers(1, 2)
     file = prepare_file(api.tunnel.path, load_config(api.tunnel.path))
     api.tunnel.call(lambda: api.tunnel.manager.apply(file, source="sighup"))
     assert len(state()["peers"]) == 2  # through another door
-    assert looks["looks"] == 6
+    assert looks["looks"] == 9
 
 
 def test_the_control_thread_makes_no_documents(

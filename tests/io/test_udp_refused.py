@@ -1,4 +1,4 @@
-"""What a refused send means; the kernel's part is played here."""
+"""What a refused send, or bind, means; the kernel's part is played here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from tunnel.errors import NotPermitted
 from tunnel.io.base import SendResult
 from tunnel.io.udp import UdpSockets
 
@@ -51,3 +52,19 @@ def test_a_full_queue_is_not_a_dropped_datagram(
     assert sockets.send(b"x", TO, SOURCE) is result
     assert sock.errors == []
     assert sum(sockets.errors.values()) == sum(error != 0 for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("port", "hint"), [(53, "below 1024"), (51820, "a rule"), (0, "a rule")]
+)
+def test_the_hint_fits_the_port_that_was_refused(
+    port: int, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused(socket.socket):
+        def bind(self, _address: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    with pytest.raises(NotPermitted) as caught:
+        UdpSockets.bind(port)
+    assert hint in caught.value.hint

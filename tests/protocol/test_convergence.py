@@ -138,6 +138,7 @@ def test_r62_the_answer_leaves_from_the_address_that_was_asked() -> None:
     (response,) = host.node.to_send()
     assert response.endpoint == far.endpoint
     assert response.source == asked
+    assert response.path is far.path  # who is to forget it if it is refused
 
 
 def test_r58_bytes_of_handshakes_are_counted_and_those_of_cookies_are_not() -> None:

@@ -133,7 +133,9 @@ class Both:
 def state(host: Host) -> object:
     """All that a host has, and all that it gives out."""
     node = host.node
-    datagrams, events = node.to_send(), []
+    owners = {peer.path: peer.public_key for peer in node.peers.values()}
+    datagrams = [(*out[:4], out.path and owners[out.path]) for out in node.to_send()]
+    events = []
     while (event := node.next_event()) is not None:
         events.append((type(event), event.peer.public_key))
     host.drain()

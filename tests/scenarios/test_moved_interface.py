@@ -237,7 +237,7 @@ def test_a_move_of_which_nothing_was_heard_is_no_deletion(
         return () if kind == 17 else notice(self, kind, body)
 
     monkeypatch.setattr(LinkMonitor, "_notice", deaf)
-    link = rig.moved.engine._link
+    link = rig.moved.engine.interface.link
     rig.move(rig.home, rig.first)
     assert isinstance(link, LinkMonitor)
     link._ask()
@@ -257,7 +257,7 @@ def test_where_others_cannot_be_heard_it_is_watched_from_inside(
     rig.move(rig.home, rig.first)
     rig.moved.up_in(rig.first)
     rig.assert_traffic(rig.first)
-    assert isinstance(rig.moved.engine._link, LinkMonitor)
+    assert isinstance(rig.moved.engine.interface.link, LinkMonitor)
     rig.move(rig.first, rig.second)
     rig.moved.soon("it went down", lambda: not rig.moved.engine.device.up)
     rig.moved.up_in(rig.second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import socket
 import stat
@@ -15,7 +16,7 @@ import pytest
 from tunnel.api import uapi_server
 from tunnel.api.uapi import Control
 from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
-from tunnel.errors import DeviceError
+from tunnel.errors import DeviceError, NotPermitted, NotSupported
 from tunnel.loop import ControlLoop
 from tunnel.state.model import DeviceState, PeerState
 
@@ -110,6 +111,44 @@ def test_a_second_server_is_refused_and_a_leftover_replaced(served: Served) -> N
     with pytest.raises(DeviceError, match="cannot listen"):
         bind_socket("wg2")
     assert socket_path("wg2").read_text() == "not a socket"
+
+
+@pytest.mark.parametrize("way", ["a file", "below a file", "a lost link", "long"])
+def test_a_directory_that_cannot_be_is_named(
+    way: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = run_dir
+    if way == "a lost link":
+        run_dir.symlink_to("nowhere/at/all")
+    elif way == "long":
+        directory = run_dir / ("x" * 120)
+    else:
+        run_dir.write_text("in the way")
+        directory = run_dir if way == "a file" else run_dir / "run"
+    monkeypatch.setenv("TUNNEL_RUN_DIR", str(directory))
+    with pytest.raises(NotSupported) as caught:
+        bind_socket("wg0")
+    assert caught.value.exit_code == 3
+    assert str(directory) in caught.value.message
+    assert "None" not in caught.value.message
+    assert "TUNNEL_RUN_DIR" in caught.value.hint
+
+
+@pytest.mark.parametrize("call", ["mkdir", "bind"])
+def test_a_directory_that_is_not_ours_to_write_to_is_named(
+    call: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    if call == "mkdir":
+        monkeypatch.setattr(Path, "mkdir", refused)
+    else:
+        monkeypatch.setattr(uapi_server, "listen_unix", refused)
+    with pytest.raises(NotPermitted, match="Permission denied") as caught:
+        bind_socket("wg0")
+    assert str(run_dir) in caught.value.message
+    assert "TUNNEL_RUN_DIR" in caught.value.hint
 
 
 def test_a_removed_socket_is_noticed_and_a_foreign_one_left_alone(

@@ -236,3 +236,29 @@ def test_a_bad_name_or_no_right_is_said_at_once(namespace: Namespace) -> None:
     )
     assert said[0] in {"1", "3"}
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("flags", [["-f"], []], ids=["foreground", "daemon"])
+def test_what_is_wrong_with_the_surroundings_is_said_with_its_code(
+    flags: list[str], namespace: Namespace, name: str
+) -> None:
+    def start(**environment: str) -> subprocess.CompletedProcess[str]:
+        with socket.socket(socket.AF_UNIX) as deaf:  # bound to nothing
+            return subprocess.run(
+                namespace.argv(*COMMAND, *flags, name),
+                env={**os.environ, **environment},
+                stdin=deaf,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+
+    done = start(TUNNEL_RUN_DIR="/dev/null/run")
+    assert done.returncode == 3
+    assert "/dev/null/run: Not a directory" in done.stderr
+    for fd in ("0", "1"):
+        done = start(WG_UAPI_FD=fd)
+        assert done.returncode == 1
+        told = f"WG_UAPI_FD: descriptor {fd} is not a listening socket"
+        assert told in done.stderr
+    assert name not in namespace("ip", "-br", "link")

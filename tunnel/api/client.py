@@ -33,6 +33,11 @@ def interfaces() -> list[str]:
         return []
     except PermissionError as error:
         raise NotPermitted(f"cannot look into {directory}", hint="use sudo") from error
+    except (OSError, ValueError) as error:
+        raise TunnelError(
+            f"cannot look into {directory}: {getattr(error, 'strerror', error)}",
+            hint="set TUNNEL_RUN_DIR to the directory with the control sockets",
+        ) from error
     return [path.stem for path in paths if _listens(path)]
 
 

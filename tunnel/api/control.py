@@ -30,7 +30,6 @@ from tunnel.prepare import (
     Prepared,
     PreparedEdits,
     own_path,
-    prepare_file,
     prepare_save,
     prepare_text,
 )
@@ -115,7 +114,7 @@ class ControlDoor:
         prune = bool(request.get("prune", True))
         target = manager.target(prepared.desired, prune=prune)
         plan = manager.engine.plan(target)
-        told = self._told(plan)
+        told = self._told(plan) | {"warnings": prepared.warnings}
         if request.get("diff"):
             names = ("running", str(request.get("source") or manager.file.path))
             told["diff"] = unified_diff(manager.engine.device.observe(), target, names)
@@ -144,6 +143,7 @@ class ControlDoor:
         manager = self._manager
         prune = bool(request.get("prune", True))
         told = self._told(manager.plan_for(prepared.desired, prune=prune))
+        told["warnings"] = prepared.warnings
         event = manager.apply(
             prepared,
             source=_SOURCE,
@@ -215,14 +215,16 @@ def _prepare(manager: Manager, request: Request) -> Prepared:
             raise TunnelError(f"{path}: {error.strerror or error}") from error
         source, base = str(path), path.parent
     elif text is not None:
-        raw, base = str(text).encode(), Path(str(request.get("base") or "/"))
+        raw = str(text).encode(errors="surrogateescape")
+        base = Path(str(request.get("base") or "/"))
     else:
-        return prepare_file(manager.file.path, manager.file.config)
+        return manager.prepare_own()
+    known, like = manager.engine.device.observe().peers, manager.file.config
     if request.get("save"):
         later, own = request.get("confirm") is not None, own_path(manager.file.path)
-        return prepare_save(raw, source, own, later=later, like=manager.file.config)
+        return prepare_save(raw, source, own, later=later, like=like, known=known)
     create = request.get("do") == "apply"
-    return prepare_text(raw, source, base, create=create, like=manager.file.config)
+    return prepare_text(raw, source, base, create=create, like=like, known=known)
 
 
 def _confirm_within(value: Any) -> float | None:

@@ -16,7 +16,7 @@ from tunnel.api.http_models import Applied, NewPeer, PeerChanged, PeerToRemove
 from tunnel.api.http_views import diffs_of
 from tunnel.api.problems import Refusal
 from tunnel.peer_edits import PeerEdit
-from tunnel.prepare import Confirmation, prepare_file
+from tunnel.prepare import Confirmation
 from tunnel.reloads import changes_of
 from tunnel.state.plan import Plan
 from tunnel.state.render import key_text
@@ -68,14 +68,19 @@ def _add_apply(routes: APIRouter, bridge: Bridge) -> None:
             bridge.check(if_match)
             if dry_run:
                 file.discard()
-                return _planned(bridge, manager.plan_for(file.desired, prune=prune))
-            event = manager.apply(
-                file, source=_SOURCE, prune=prune, confirm_within=confirm_within
-            )
-            return _applied(bridge, event, confirm_within)
+                done = _planned(bridge, manager.plan_for(file.desired, prune=prune))
+            else:
+                event = manager.apply(
+                    file, source=_SOURCE, prune=prune, confirm_within=confirm_within
+                )
+                done = _applied(bridge, event, confirm_within)
+            done.warnings = file.warnings
+            if done.plan is not None:
+                done.plan.warnings = file.warnings
+            return done
 
         answer = await bridge.prepared(
-            lambda: prepare_file(manager.file.path, manager.file.config),
+            manager.prepare_own,
             change,
             record="" if dry_run else _SOURCE,
         )

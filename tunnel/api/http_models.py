@@ -31,6 +31,9 @@ PublicKey = Annotated[
 ]
 Name = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=300)]
+_Warnings = Annotated[
+    list[str], Field(description="host names without an address just now")
+]
 
 
 class Request(BaseModel):
@@ -117,6 +120,7 @@ class Diffs(Answer):
     needs_restart: bool
     hash: Annotated[str, Field(description="names what the changes do")]
     diffs: list[Diff]
+    warnings: _Warnings = []
 
 
 class PeerEvent(BaseModel):
@@ -141,6 +145,7 @@ class Applied(Answer):
     peers: list[PeerEvent]
     duration_ms: float
     confirm_within: float | None = None
+    warnings: _Warnings = []
     plan: Diffs | None = None
 
 
@@ -171,6 +176,9 @@ class Status(Answer):
 
     interface: str
     up: bool
+    waiting: Annotated[
+        str, Field(description="why it is not up though its interface is")
+    ] = ""
     public_key: str
     listen_port: int
     fwmark: int

@@ -16,7 +16,6 @@ from tunnel.api.http_snapshot import Snapshot
 from tunnel.api.http_views import diffs_of, status_of
 from tunnel.api.metrics import Names, render
 from tunnel.api.problems import Refusal
-from tunnel.prepare import prepare_file
 from tunnel.report import state_json
 
 __all__ = ["router"]
@@ -72,11 +71,11 @@ def _add_state(routes: APIRouter, bridge: Bridge) -> None:
 
         def compare(file: Any) -> Diffs:
             file.discard()
-            return diffs_of(manager.plan_for(file.desired), engine.device.observe())
+            found = diffs_of(manager.plan_for(file.desired), engine.device.observe())
+            found.warnings = file.warnings
+            return found
 
-        found = await bridge.prepared(
-            lambda: prepare_file(manager.file.path, manager.file.config), compare
-        )
+        found = await bridge.prepared(manager.prepare_own, compare)
         stamp(response, found.generation)
         return found
 
@@ -96,7 +95,7 @@ def _add_health(routes: APIRouter, bridge: Bridge) -> None:
 
         def missing() -> str:
             if not device.up:
-                return "the interface is down"
+                return str(device.waiting) or "the interface is down"
             return "" if device.state.private_key else "there is no private key"
 
         reason = await bridge.ask(missing, within=_HEALTH_TIMEOUT)

@@ -36,6 +36,7 @@ def status_of(status: DeviceStatus, wall: int) -> Status:
     return Status(
         interface=status.name,
         up=status.up,
+        waiting=status.waiting,
         public_key="" if status.public_key is None else key_text(status.public_key),
         listen_port=status.listen_port,
         fwmark=status.fwmark,

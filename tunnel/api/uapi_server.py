@@ -20,7 +20,7 @@ from typing import Final
 from tunnel.api.uapi import Applied, Control, UapiDevice, UapiSession
 from tunnel.api.uapi_moves import MoveLog
 from tunnel.api.unix_sockets import Served, listen_unix
-from tunnel.errors import DeviceError
+from tunnel.errors import DeviceError, NotPermitted, NotSupported, TunnelError
 from tunnel.io.presence_linux import Presence
 from tunnel.loop import ControlLoop
 
@@ -47,16 +47,39 @@ def socket_path(name: str) -> Path:
 
 def bind_socket(name: str) -> socket.socket:
     """Listens on the interface's socket, readable by its owner only (R74).
-    DeviceError when another process serves the interface."""
+    DeviceError when another process serves the interface; NotPermitted or NotSupported
+    when the directory cannot be used."""
     path = socket_path(name)
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        what = f"cannot make the directory for control sockets, {path.parent}"
+        raise _unusable(what, error) from error
     try:
         return listen_unix(path, _BACKLOG)
     except Served as error:
         hint = "stop it first"
         raise DeviceError(f"another process serves {path}", hint=hint) from error
     except OSError as error:
-        raise DeviceError(f"cannot listen on {path}: {error.strerror}") from error
+        what = f"cannot listen on {path}"
+        if error.errno == errno.EADDRINUSE:
+            hint = "something that is no socket is in its place: remove it"
+            raise DeviceError(what, hint=hint) from error
+        raise _unusable(what, error) from error
+
+
+def _unusable(what: str, error: OSError | ValueError) -> TunnelError:
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, PermissionError):
+        return NotPermitted(
+            f"{what}: {reason}",
+            hint="run as root, or set TUNNEL_RUN_DIR to a directory of your own",
+        )
+    return NotSupported(
+        f"{what}: {reason}",
+        hint="set TUNNEL_RUN_DIR to a directory, with a short path, that can be made "
+        "and written to",
+    )
 
 
 class _Client:

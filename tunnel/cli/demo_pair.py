@@ -50,8 +50,8 @@ def make_pair(config: Path, where: Path, endpoint: str, *, memory: bool) -> Pair
     not one that this works for."""
     from tunnel.config.store import load_config
 
-    facts = json.loads(config.read_text())
     load_config(config)  # says what is wrong with it; makes its psk file
+    facts = json.loads(config.read_text())
     tunnel, peers = facts.get("tunnel", {}), facts.get("peers", [])
     if facts.get("mode") != "server" or "psk" not in facts or not peers:
         raise TunnelError(
@@ -61,8 +61,15 @@ def make_pair(config: Path, where: Path, endpoint: str, *, memory: bool) -> Pair
     psk = facts["psk"]
     if isinstance(psk, dict) and "file" in psk:
         facts["psk"] = psk = {"file": str((config.parent / psk["file"]).resolve())}
-    server_address = tunnel["address"].partition("/")[0]
-    client_address = peers[0]["allowedIPs"][0].partition("/")[0]
+    try:
+        server_address = tunnel["address"].partition("/")[0]
+        client_address = peers[0]["allowedIPs"][0].partition("/")[0]
+    except (KeyError, IndexError, AttributeError) as error:
+        raise TunnelError(
+            f"{config}: the demonstration needs one tunnel.address, and allowedIPs of "
+            "the first peer",
+            hint="use the config.json that comes with the project",
+        ) from error
     server_name = tunnel.get("name", "tunnel0")
     facts["listen"] = endpoint.rpartition(":")[2]
     facts["listen"] = f":{facts['listen']}"

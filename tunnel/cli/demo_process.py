@@ -55,9 +55,10 @@ class InProcess:
         from tunnel.cli.up import serve
         from tunnel.config.desired import desired_state
         from tunnel.config.store import load_config
+        from tunnel.turns import look_up, run_here
 
         loaded = load_config(config)
-        desired = desired_state(loaded)
+        desired = run_here(lambda: desired_state(loaded, look_up))
         ready: list[Engine] = []
         started = threading.Event()
 

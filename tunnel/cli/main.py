@@ -7,6 +7,7 @@ missing; 4 the change needs a restart.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -14,6 +15,7 @@ from typing import Annotated, Optional
 import typer
 
 from tunnel.cli import backups, peers, plan
+from tunnel.cli.streams import drop_output, open_streams
 from tunnel.errors import TunnelError
 
 __all__ = ["app", "main"]
@@ -193,10 +195,21 @@ backups.register(app)
 
 def main() -> None:
     """Entry point: a TunnelError becomes a message and its exit code."""
+    open_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except TunnelError as error:
         print(f"tunnel: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
+        drop_output()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
+            raise
+        drop_output()
+        print(f"tunnel: cannot write the output: {error.strerror}", file=sys.stderr)
         sys.exit(1)

@@ -14,7 +14,7 @@ from typing import Any
 from tunnel.cli.merge_show import Options, Result, as_json, show
 from tunnel.errors import ApplyError, TunnelError
 from tunnel.fleet.files import open_file
-from tunnel.fleet.partial import PartialSet, read_partial, read_text
+from tunnel.fleet.partial import PartialSet, read_partial, read_text, text_in
 from tunnel.fleet.standins import StandIns
 from tunnel.fleet.texts import FileText
 from tunnel.state.merge import PartialPeer, Presence, merge, presence
@@ -116,7 +116,7 @@ def require(found: Presence) -> None:
 
 def _merge_file(partial: str, path: Path, options: Options) -> tuple[Result, StandIns]:
     names = StandIns()
-    status = "UPDATE" if path.exists() else "NEW"
+    status = "NEW" if text_in(path) is None else "UPDATE"
     with ExitStack() as stack:
         saving = None
         if not options.dry_run:
@@ -187,7 +187,7 @@ def _previews(texts: list[FileText], options: Options) -> list[str]:
             name = options.preview
         else:  # O_EXCL, 0600, a random name
             fd, name = tempfile.mkstemp(".preview", f"{text.path.name}.")
-        with os.fdopen(fd, "w") as file:
+        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
             file.write(text.new if options.show_secrets else text.new_shown)
         made.append(name)
     return made

@@ -6,6 +6,7 @@ Secrets come from a file or standard input, never from the command line.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ from tunnel.cli.show import show_done, show_plan
 from tunnel.errors import TunnelError
 
 __all__ = ["app"]
+
+_SECRET_MOST = 4096  # characters; a key has 44
 
 app = typer.Typer(
     help="Show and change single peers of the running tunnel.", no_args_is_help=True
@@ -48,10 +51,16 @@ KeyFile = Annotated[
 
 def _secret(file: str) -> str:
     try:
-        text = sys.stdin.readline() if file == "-" else Path(file).read_text()
-    except (OSError, UnicodeError) as error:
+        if file == "-":
+            text = sys.stdin.readline(_SECRET_MOST + 1)
+        else:
+            with Path(file).open(encoding="utf-8") as stream:  # or a pipe of the shell
+                text = stream.read(_SECRET_MOST + 1)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a text"
         raise TunnelError(f"{file}: {reason}", hint="give a file, or -") from error
+    if len(text) > _SECRET_MOST:
+        raise TunnelError(f"{file}: too long for a key", hint="give a file, or -")
     return text.strip()
 
 
@@ -69,7 +78,7 @@ def _fields(
     if endpoint is not None:
         fields["endpoint"] = endpoint or None
     if keepalive is not None:
-        number = keepalive.isdigit() and keepalive.isascii()
+        number = re.fullmatch(r"[0-9]{1,20}", keepalive) is not None
         fields["persistentKeepalive"] = int(keepalive) if number else keepalive
     if preshared_key is not None:
         fields["presharedKey"] = _secret(preshared_key)

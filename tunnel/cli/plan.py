@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from tunnel.api.client import UapiClient, interfaces
-from tunnel.cli.show import show_done, show_event, show_plan
+from tunnel.cli.show import show_done, show_event, show_plan, show_warnings
 from tunnel.errors import TunnelError
 
 __all__ = ["choose", "register"]
@@ -70,20 +70,37 @@ def _given(file: str | None) -> dict[str, object]:
     """The part of a request that says which configuration is meant."""
     if file is None:
         return {}
-    if file != "-" and Path(file).is_file():
+    if file != "-" and _is_file(Path(file)):
         path = str(Path(file).absolute())
         return {"file": path, "source": path}
-    raw = sys.stdin.buffer.read(_STDIN_MOST) if file == "-" else _read(file)
-    text = raw.decode(errors="replace")
+    # what is not UTF-8 is for the tunnel to say, by line
+    text = _read(file).decode(errors="surrogateescape")
     return {"text": text, "base": str(Path.cwd()), "source": file}
 
 
-def _read(file: str) -> bytes:
+def _is_file(path: Path) -> bool:
     try:
-        with Path(file).open("rb") as stream:  # a pipe of the shell
-            return stream.read(_STDIN_MOST)
-    except OSError as error:
-        raise TunnelError(f"{file}: {error.strerror}") from error
+        return path.is_file()
+    except OSError:  # opening it says why
+        return False
+
+
+def _read(file: str) -> bytes:
+    """Standard input, or a pipe of the shell."""
+    try:
+        if file == "-":
+            raw = sys.stdin.buffer.read(_STDIN_MOST + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                raw = stream.read(_STDIN_MOST + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = "give the path of a config.json"
+        raise TunnelError(f"{file}: {reason}", hint=hint) from error
+    if len(raw) > _STDIN_MOST:
+        hint = "save it and give its path"
+        raise TunnelError(f"{file}: larger than 16 MiB", hint=hint)
+    return raw
 
 
 def _seconds(text: str) -> float:
@@ -120,6 +137,7 @@ def plan(
     if as_json:
         print(json.dumps(answer, indent=2))
     elif diff:
+        show_warnings(answer)
         print(answer["diff"], end="")
     else:
         show_plan(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from tunnel.cli.screen import console, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["show_done", "show_event", "show_plan"]
+__all__ = ["show_done", "show_event", "show_plan", "show_warnings"]
 
 _SIGNS = {"add": "+", "remove": "-", "restart": "!"}
 _STYLES = {"add": "green", "remove": "red", "restart": "bold red"}
@@ -27,6 +28,7 @@ def _cell(value: object) -> str:
 def show_plan(plan: dict[str, Any]) -> None:
     """The table of a plan, before and after, and what becomes of the sessions."""
     screen = console()
+    show_warnings(plan)
     if not plan["diffs"]:
         screen.print(f"{plan['interface']}: nothing to change")
         return
@@ -47,6 +49,12 @@ def show_plan(plan: dict[str, Any]) -> None:
     screen.print(f"plan {plan['hash'][:16]}")
     if plan["needs_restart"]:
         screen.print("This needs a restart: a running tunnel cannot change it.")
+
+
+def show_warnings(plan: dict[str, Any]) -> None:
+    """On standard error; older versions have none."""
+    for warning in plan.get("warnings", ()):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _who(action: dict[str, Any]) -> str:

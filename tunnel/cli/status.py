@@ -150,7 +150,17 @@ def _show(view: InterfaceView) -> None:
         shown.add_row(*name, *cells)
     screen = console()
     screen.print(title)
+    _show_down(view.name, own.get("device", {}), screen)
     screen.print(shown)
+
+
+def _show_down(name: str, device: dict[str, Any], screen: Any) -> None:
+    """Why a tunnel carries nothing, if it does not; older versions do not tell."""
+    if device.get("waiting"):
+        screen.print(f"{name} waits, and tries again every second:")
+        screen.print(f"  {device['waiting']}", style="red")
+    elif device.get("up") is False:
+        screen.print(f"{name} is down: ip link set {name} up", style="red")
 
 
 def _told(name: str, do: str) -> Any:

@@ -45,15 +45,17 @@ def log_to(output: str, level: str) -> None:
             handler = logging.FileHandler(output)
         except OSError as error:
             raise TunnelError(
-                f"logging.output: cannot write {output}: {error.strerror}"
+                f"logging.output: cannot write {output}: {error.strerror}",
+                hint='write "stderr", or a path in a directory that there is',
             ) from error
         finally:
             os.umask(old_umask)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("tunnel")
-    for old in logger.handlers:
-        old.close()
+    replaced = logger.handlers[:]
     logger.handlers[:] = [handler]
+    for old in replaced:  # last: other threads log meanwhile
+        old.close()
     logger.propagate = False
     logger.setLevel(_LEVELS[level])
 
@@ -67,13 +69,15 @@ def run(config: str, *, log_level: str | None = None) -> None:
     from tunnel.config.desired import desired_state
     from tunnel.config.reload import Attempt, Source
     from tunnel.config.store import load_config
+    from tunnel.turns import look_up, run_here
 
     path = None if config == "-" else Path(config)
     if path is None:
         loaded = load_config(config)
-        attempt = Attempt(b"", loaded, desired_state(loaded))
+        desired = run_here(lambda: desired_state(loaded, look_up))
+        attempt = Attempt(b"", loaded, desired)
     else:
-        attempt = Source(path).attempt()
+        attempt = run_here(Source(path, resolve=look_up).attempt)
     if attempt.error is not None:
         raise attempt.error
     assert attempt.config is not None
@@ -95,9 +99,10 @@ def run(config: str, *, log_level: str | None = None) -> None:
 
 
 def _follow_logging(manager: Manager, fixed: str | None) -> None:
-    """`logging` while the tunnel runs; a level from the command line stays."""
+    """`logging` while the tunnel runs; a level from the command line stays. A reload
+    opens the file anew: logrotate renames the old one."""
 
-    def change(_: object) -> None:
+    def change(_: object = None) -> None:
         level = fixed or str(manager.settings.get("log_level"))
         try:
             log_to(str(manager.settings.get("logging.output")), level)
@@ -106,6 +111,7 @@ def _follow_logging(manager: Manager, fixed: str | None) -> None:
 
     manager.settings.on_change("log_level", change)
     manager.settings.on_change("logging.output", change)
+    manager.settings.on_reload(change)
 
 
 @dataclass(frozen=True, slots=True)

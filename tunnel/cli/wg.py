@@ -18,8 +18,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from tunnel.cli.process import calm_collector, harden
+from tunnel.cli.streams import open_streams
 
 if TYPE_CHECKING:
+    import socket
+
     from tunnel.api.uapi_server import UapiServer
     from tunnel.engine import Engine
 
@@ -32,6 +35,7 @@ _LEVELS: Final = {"verbose": 10, "debug": 10, "error": 40, "silent": 100}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    open_streams()
     options = _parse(argv)
     if options.foreground or os.environ.get("WG_PROCESS_FOREGROUND") == "1":
         return _serve(options.interface, None)
@@ -74,9 +78,9 @@ def _daemonize(interface: str) -> int:
         message = pipe.read()
     if message == _READY:
         return 0
-    os.waitpid(child, 0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     sys.stderr.write(message.decode(errors="replace") or "tunnel-wg: failed to start\n")
-    return 1
+    return status if status > 0 else 1
 
 
 def _serve(interface: str, report: int | None) -> int:
@@ -124,17 +128,33 @@ def _running(interface: str) -> Iterator[Engine]:
 
 
 def _uapi(engine: Engine) -> UapiServer:
-    import socket
-
     from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
 
     name = engine.tun.name
     fd = _descriptor("WG_UAPI_FD")
     path = None if fd is not None else socket_path(name)
-    listener = socket.socket(fileno=fd) if fd is not None else bind_socket(name)
+    listener = _listener(fd) if fd is not None else bind_socket(name)
     return UapiServer(
         engine.loop, engine.device, listener, path=path, on_gone=engine.loop.stop
     )
+
+
+def _listener(fd: int) -> socket.socket:
+    import socket
+
+    from tunnel.errors import TunnelError
+
+    try:
+        found = socket.socket(fileno=fd)
+        listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        listens = False
+    if not listens:
+        raise TunnelError(
+            f"WG_UAPI_FD: descriptor {fd} is not a listening socket",
+            hint="leave it out, and the socket is made",
+        )
+    return found
 
 
 def _descriptor(variable: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -40,19 +41,25 @@ class Backup:
 
 
 def real(path: Path) -> Path:
-    """Where the file itself is: a symbolic link keeps pointing to it."""
-    return path.resolve() if path.is_symlink() else path.absolute()
+    """Where the file itself is: a symbolic link keeps pointing to it. OSError when it
+    points to itself."""
+    try:
+        return path.resolve() if path.is_symlink() else path.absolute()
+    except RuntimeError as error:  # what Python up to 3.12 makes of a loop
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 def backups(path: Path) -> list[Backup]:
-    """The backups beside a file, newest first."""
+    """The backups beside a file, newest first. OSError when nobody can look there."""
     path = real(path)
     pattern = re.compile(re.escape(path.name) + r"\.(\d{8}T\d{6}\.\d{6}Z)\.backup")
     found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
         for entry in entries:
             match = pattern.fullmatch(entry.name)
-            if match and entry.is_file(follow_symlinks=False):
+            if not match or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(ValueError):  # no time: somebody else's file
                 when = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
                 size = entry.stat(follow_symlinks=False).st_size
                 found.append(Backup(Path(entry.path), when, size))
@@ -62,7 +69,10 @@ def backups(path: Path) -> list[Backup]:
 def find_backup(path: Path, name: str = "") -> Backup:
     """The newest backup, or the one whose name is, or whose time starts with, `name`.
     TunnelError when there is none, or more than one."""
-    known = backups(path)
+    try:
+        known = backups(path)
+    except OSError as error:
+        raise TunnelError(f"{path}: {error.strerror or error}") from error
     matching = [b for b in known if not name or b.name == name]
     matching = matching or [
         b for b in known if b.name.removeprefix(real(path).name + ".").startswith(name)

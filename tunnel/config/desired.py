@@ -224,8 +224,9 @@ def _derive(peer: PeerFacts, mode: PskMode, own_name: str) -> tuple[bytes, Secre
 
 
 def _unresolved(place: str, host: str) -> ConfigProblem:
+    one = place.removesuffix("$")  # a peer that is a document by itself
     return ConfigProblem(
-        f"{place}.endpoint",
+        f"{one}endpoint" if one != place else f"{place}.endpoint",
         0,
         f"cannot resolve {host}",
         "check the name and the name server, or write an address",

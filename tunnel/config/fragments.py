@@ -6,7 +6,9 @@ peer a line (`peer_lines.py`). It includes nothing itself.
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def read_fragments(
     before = {document.path: document for document in known}
     documents: list[Document] = []
     problems: list[Found] = []
+    _check_directories(config, found, where)
     for at, path, create in _sources(config, where):
         raw = _read(path, at, found, where, create)
         if raw is None:
@@ -56,9 +59,7 @@ def fragment_paths(config: Config, base: Path) -> list[Path]:
 def _sources(config: Config, where: Surroundings) -> list[tuple[JsonPath, Path, bool]]:
     """Which key names which file, and whether it may be created."""
     sources: list[tuple[JsonPath, Path, bool]] = []
-    texts = [config.include] if isinstance(config.include, str) else config.include
-    for index, pattern in enumerate(texts):
-        at: JsonPath = ("include", index) if texts is config.include else ("include",)
+    for at, pattern in _patterns(config):
         sources += [(at, path, False) for path in _matches(pattern, where)]
     if isinstance(config.peers_file, PeersFile):
         path = where.base / config.peers_file.file
@@ -66,6 +67,33 @@ def _sources(config: Config, where: Surroundings) -> list[tuple[JsonPath, Path, 
     elif config.peers_file is not None:
         sources.append((("peersFile",), where.base / config.peers_file, False))
     return sources
+
+
+def _patterns(config: Config) -> Iterator[tuple[JsonPath, str]]:
+    if isinstance(config.include, str):
+        yield ("include",), config.include
+        return
+    for index, pattern in enumerate(config.include):
+        yield ("include", index), pattern
+
+
+def _check_directories(config: Config, found: Found, where: Surroundings) -> None:
+    """A pattern matches nothing in a directory that we may not read, which would take
+    all of its peers away: that is a problem, one that is not there is none."""
+    for at, pattern in _patterns(config):
+        if not glob.has_magic(pattern) or "\0" in pattern:
+            continue
+        directory = Path(pattern).parent
+        while glob.has_magic(str(directory)):
+            directory = directory.parent
+        try:
+            os.scandir(where.base / directory).close()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            reason = error.strerror or str(error)
+            hint = "make it readable, or mend the pattern"
+            found.add(at, f"cannot look into the directory: {reason}", hint)
 
 
 def _matches(pattern: str, where: Surroundings) -> list[Path]:
@@ -86,7 +114,10 @@ def _directories(pattern: Path, base: Path) -> Iterator[Path]:
         return
     yield from _directories(parent, base)
     found = sorted(glob.glob(str(parent), root_dir=base))  # noqa: PTH207
-    yield from (base / name for name in found if (base / name).is_dir())
+    for name in found:
+        with contextlib.suppress(PermissionError):  # nothing in it is ours to read
+            if (base / name).is_dir():
+                yield base / name
 
 
 def _read(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunnel.config.line_ends import with_ends_of
 from tunnel.config.peer_lines import has_lines
 from tunnel.config.wgquick import WgQuick, load_wgquick, parse_wgquick
 from tunnel.fleet.json_files import JsonFile, parse_json_file
-from tunnel.fleet.partial import PartialSet, is_json, read_text
+from tunnel.fleet.partial import PartialSet, is_json, text_in
 from tunnel.fleet.standins import StandIns
 from tunnel.fleet.texts import FileText, MergeFile, check_says, own_key_of
 from tunnel.state.merge import PartialPeer
@@ -31,7 +32,7 @@ __all__ = [
 def open_file(path: Path, names: StandIns, *, create: bool) -> MergeFile:
     """The file at `path`, or an empty one of the kind its name says; `create` lets a
     config.json make the secret files that it asks for."""
-    text = read_text(str(path)) if path.exists() else None
+    text = text_in(path)
     if path.suffix == ".json" if text is None else is_json(text) or has_lines(text):
         return JsonFile(path, text, names, create=create)
     return WgQuickFile(path, text, names)
@@ -63,7 +64,7 @@ class WgQuickFile:
         document = self._document.with_peers(peers, self._names.target)
         if self._text is None and not document.peers:
             return []
-        text = document.text()
+        text = with_ends_of(self._text or "", document.text())
         again = parse_wgquick(text, str(self._path))
         said = again.state(self._path.stem, self._names.endpoint)
         check_says(self._path, merged, said.peers)
@@ -74,6 +75,5 @@ class WgQuickFile:
         ):
             return []
         shown = "" if self._text is None else self._document.text(secrets=False)
-        return [
-            FileText(self._path, self._text, text, shown, document.text(secrets=False))
-        ]
+        new_shown = with_ends_of(self._text or "", document.text(secrets=False))
+        return [FileText(self._path, self._text, text, shown, new_shown)]

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunnel.config.identity import PskMode, encode_key, psk_mode
+from tunnel.config.line_ends import with_ends_of
 from tunnel.config.values import parse_seconds
 from tunnel.errors import ConfigError
 from tunnel.fleet.json_peers import hide_secrets, peers_in, with_peers
-from tunnel.fleet.partial import PartialSet, read_text
+from tunnel.fleet.partial import PartialSet, text_in
 from tunnel.fleet.standins import StandIns
 from tunnel.fleet.texts import FileText, check_says, own_key_of
 from tunnel.state.merge import PartialPeer
@@ -110,7 +111,7 @@ class JsonFile:
         if text is not None:
             self._parts.append(_Part(self._path, text, peers_in(text)))
         for path in fragment_paths(config, self._path.absolute().parent):
-            old = read_text(str(path)) if path.exists() else None
+            old = text_in(path)
             entries = peers_in(old) if old is not None else []
             self._parts.append(_Part(path, old, entries))
         self._new = len(self._parts) - 1 if config.peers_file is not None else 0
@@ -156,6 +157,7 @@ class JsonFile:
             if part.text is None and not new:
                 continue
             text = with_peers("[]\n" if part.text is None else part.text, new)
+            text = with_ends_of(part.text or "", text)
             shown = hide_secrets(part.text) if part.text is not None else ""
             made.append(FileText(part.path, part.text, text, shown, hide_secrets(text)))
         return made

@@ -42,7 +42,14 @@ from tunnel.state.model import (
 if TYPE_CHECKING:
     from tunnel.config.schema import PeerConfig
 
-__all__ = ["PartialSet", "is_json", "partial_of", "read_partial", "read_text"]
+__all__ = [
+    "PartialSet",
+    "is_json",
+    "partial_of",
+    "read_partial",
+    "read_text",
+    "text_in",
+]
 
 _LIMIT = 256 << 20
 _JSON = re.compile(r"\s*(\{|\[\s*[\]{])")
@@ -73,6 +80,17 @@ def read_text(path: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
     raise ConfigError(path, [ConfigProblem("file", 0, f"cannot read it: {reason}")])
+
+
+def text_in(path: Path) -> str | None:
+    """A file that is to be changed; None when there is none yet."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        pass  # reading it says why
+    return read_text(str(path))
 
 
 def _read(path: Path) -> bytes:

@@ -27,8 +27,7 @@ class SendResult(Enum):
     """What became of one datagram."""
 
     SENT = "sent"
-    # Sent, but the system refused the sticky source (R62, U13), which the packet path
-    # forgets with its next datagram.
+    # Sent, but the system refused the sticky source (R62, U13): it is to be forgotten.
     SENT_WITHOUT_SOURCE = "sent without source"
     # Refused for now (no route, firewall); the timers send another.
     DROPPED = "dropped"

@@ -101,7 +101,7 @@ def set_mark(sock: socket.socket, mark: int) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, struct.pack("=I", mark))
     except OSError as error:
-        if error.errno != errno.EPERM:
+        if error.errno not in (errno.EPERM, errno.EACCES):
             raise
         raise NotPermitted(
             f"cannot set fwmark {mark:#x}: {error.strerror}",

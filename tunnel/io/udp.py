@@ -35,6 +35,13 @@ _WILDCARDS: Final[Mapping[int, str]] = {
     socket.AF_INET6: "::",
 }
 
+# What a refused bind asks for.
+_LOW_PORT: Final = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+_POLICY: Final = (
+    "a rule of this system forbids it: net.ipv4.ip_unprivileged_port_start, or the "
+    "policy that this process runs under (SELinux, seccomp, a cgroup's BPF program)"
+)
+
 # The family is switched off on this system; the other one will do.
 _NO_FAMILY: Final = {
     errno.EAFNOSUPPORT,
@@ -269,9 +276,7 @@ def _bind_error(error: OSError, port: int) -> TunnelError:
     where = f"UDP port {port}" if port else "a UDP port"
     message = f"cannot bind {where}: {error.strerror}"
     if error.errno in {errno.EACCES, errno.EPERM}:
-        return NotPermitted(
-            message, hint="ports below 1024 need root or CAP_NET_BIND_SERVICE"
-        )
+        return NotPermitted(message, hint=_LOW_PORT if 0 < port < 1024 else _POLICY)
     hint = ""
     if error.errno == errno.EADDRINUSE:
         hint = "another program uses it; choose another listen port, or 0 for any"

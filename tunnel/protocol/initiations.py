@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from tunnel.protocol.duties import retry_is_due
 from tunnel.protocol.noise import Identity
 from tunnel.protocol.path import PathEvent
 from tunnel.protocol.peer import Peer
@@ -34,7 +35,7 @@ def expected(peer: Peer, timing: Timing, now: int, events: int = 0) -> bool:
         return not peer.slots.can_send(now)
     if events & PathEvent.REKEY:
         return peer.slots.wants_rekey(now)
-    return peer.retry_is_due(now)
+    return retry_is_due(peer, now)
 
 
 @contextmanager

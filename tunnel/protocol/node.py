@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tunnel.protocol import noise
+from tunnel.protocol import duties, noise
 from tunnel.protocol.admission import Limits
 from tunnel.protocol.cookie import CookieChecker
 from tunnel.protocol.events import Event
@@ -182,7 +182,7 @@ class Node:
     def path_event(self, peer: Peer, events: int, now: int, wall: int) -> None:
         """PathEvent bits that the packet path posted for `peer`."""
         if self._local.up and not peer.removed:
-            peer.path_event(events, now, wall)
+            duties.path_event(peer, events, now, wall)
             self._local.deadlines.update(peer)
 
     def path_events(
@@ -208,7 +208,7 @@ class Node:
             due = [peer for peer in some if expected(peer, local.timing, now)]
             with prepared(due, local.identity):
                 for peer in some:
-                    peer.handle_deadline(now, wall)
+                    duties.handle_deadline(peer, now, wall)
                     local.deadlines.update(peer)
 
     # --- output

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tunnel import constants as c
+
+if TYPE_CHECKING:
+    from tunnel.protocol.path import PeerPath
 
 Source = tuple[bytes, int]
 """Our address that a datagram came to, packed, and the index of its interface."""
@@ -20,12 +23,14 @@ class Endpoint(NamedTuple):
 
 
 class Datagram(NamedTuple):
-    """A datagram that the driver is to send."""
+    """A datagram that the driver is to send. `path` is that of the peer who remembers
+    `source`; an answer to a stranger has none."""
 
     data: bytes
     endpoint: Endpoint
     source: Source | None
     tos: int
+    path: PeerPath | None = None
 
 
 class Jitter(Protocol):
