@@ -96,8 +96,9 @@ system_packages() {
     [ -n "$NEEDED$WANTED" ] || return 0
     if have apt-get && [ "$(id -u)" = 0 ]; then
         say "installing system packages:$NEEDED$WANTED"
+        apt update || say "trying with the package lists that are there"
         # shellcheck disable=SC2086  # a list of words
-        { apt update && apt install -y --no-install-recommends $NEEDED $WANTED; } ||
+        apt install -y --no-install-recommends $NEEDED $WANTED ||
             die "apt-get could not install:$NEEDED$WANTED"
     elif [ -z "$NEEDED" ] && [ -z "${CI:-}" ]; then
         say "note: the tests that use these packages will be skipped:$WANTED"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,11 +42,12 @@ class Backup:
 
 def real(path: Path) -> Path:
     """Where the file itself is: a symbolic link keeps pointing to it. OSError when it
-    points to itself."""
-    try:
-        return path.resolve() if path.is_symlink() else path.absolute()
-    except RuntimeError as error:  # what Python up to 3.12 makes of a loop
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+    points to itself, or nobody can look."""
+    linked = False
+    with contextlib.suppress(FileNotFoundError):
+        linked = stat.S_ISLNK(path.lstat().st_mode)
+        path.stat()  # finds loops, which `resolve` of Python 3.13 takes as they are
+    return path.resolve() if linked else path.absolute()
 
 
 def backups(path: Path) -> list[Backup]:
