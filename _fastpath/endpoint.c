@@ -6,6 +6,8 @@
 
 #include "path.h"
 
+#define ROAMED_EVERY 1000000000ULL /* ns */
+
 /* A seqlock: the packet path reads, roaming and the control thread write, both
  * rarely. */
 
@@ -39,11 +41,18 @@ static void endpoint_unlock(struct path *p, uint32_t done)
     atomic_store_explicit(&p->endpoint_sequence, done, memory_order_release);
 }
 
-/* Under the lock. Another way to the peer may take larger datagrams. */
+static bool same_place(const struct endpoint *a, const struct endpoint *b)
+{
+    return a->family == b->family && a->port == b->port &&
+           !memcmp(a->address, b->address, sizeof a->address);
+}
+
+/* Under the lock. The way to another place may take larger datagrams. */
 static void put(struct path *p, const struct endpoint *e)
 {
+    if (!same_place(&p->endpoint, e))
+        atomic_store_explicit(&p->refused_size, 0, memory_order_relaxed);
     memcpy(&p->endpoint, e, sizeof *e);
-    atomic_store_explicit(&p->refused_size, 0, memory_order_relaxed);
 }
 
 static void without_source(struct endpoint *e)
@@ -51,6 +60,13 @@ static void without_source(struct endpoint *e)
     memset(e->source, 0, sizeof e->source);
     e->source_ifindex = 0;
     e->source_family = 0;
+}
+
+static void set_source(struct endpoint *e, const struct endpoint *with)
+{
+    memcpy(e->source, with->source, sizeof e->source);
+    e->source_ifindex = with->source_ifindex;
+    e->source_family = with->source_family;
 }
 
 static bool same_source(const struct endpoint *a, const struct endpoint *b)
@@ -73,8 +89,7 @@ uint32_t endpoint_learn(struct path *p, const struct endpoint *from)
 {
     struct endpoint e = *from;
     uint32_t done = endpoint_lock(p), events = 0;
-    bool moved = memcmp(p->endpoint.address, e.address, sizeof e.address) ||
-                 p->endpoint.port != e.port || p->endpoint.family != e.family;
+    bool moved = !same_place(&p->endpoint, &e);
 
     if (moved)
         without_source(&p->refused);
@@ -90,46 +105,69 @@ uint32_t endpoint_learn(struct path *p, const struct endpoint *from)
     return events;
 }
 
+uint32_t endpoint_meet(struct path *p, const struct endpoint *from, uint64_t now)
+{
+    uint32_t events = endpoint_learn(p, from);
+
+    if (events & EVENT_SOURCE &&
+        atomic_fetch_or(&p->quiet, EVENT_SOURCE) & EVENT_SOURCE)
+        events ^= EVENT_SOURCE;
+    if (events & EVENT_ROAMED && now - p->roamed_told < ROAMED_EVERY)
+        events ^= EVENT_ROAMED;
+    else if (events & EVENT_ROAMED)
+        p->roamed_told = now;
+    return events;
+}
+
 void endpoint_clear_source(struct path *p)
 {
-    struct endpoint e;
     uint32_t done = endpoint_lock(p);
 
-    e = p->endpoint;
-    without_source(&e);
-    put(p, &e);
+    without_source(&p->endpoint);
+    endpoint_unlock(p, done);
+}
+
+void endpoint_forget_source(struct path *p)
+{
+    uint32_t done = endpoint_lock(p);
+
+    without_source(&p->endpoint);
+    without_source(&p->refused);
     endpoint_unlock(p, done);
 }
 
 bool endpoint_judge_source(struct path *p, const struct endpoint *asked, bool good)
 {
-    struct endpoint e;
     uint32_t done = endpoint_lock(p);
     bool changed = asked->source_family &&
                    same_source(good ? &p->refused : &p->endpoint, asked);
 
     if (changed && good) {
+        if (!p->endpoint.source_family)
+            set_source(&p->endpoint, &p->refused);
         without_source(&p->refused);
     } else if (changed) {
-        p->refused = p->endpoint;
-        e = p->endpoint;
-        without_source(&e);
-        put(p, &e);
+        set_source(&p->refused, &p->endpoint);
+        without_source(&p->endpoint);
     }
     endpoint_unlock(p, done);
     return changed;
 }
 
-bool endpoint_question(struct path *p, struct endpoint *out)
+unsigned endpoint_questions(struct path *p, struct endpoint out[2])
 {
-    uint32_t done = endpoint_lock(p);
-    const struct endpoint *asked =
-        p->endpoint.source_family ? &p->endpoint : &p->refused;
+    uint32_t done;
+    unsigned n = 0;
 
-    *out = p->endpoint;
-    memcpy(out->source, asked->source, sizeof out->source);
-    out->source_ifindex = asked->source_ifindex;
-    out->source_family = asked->source_family;
+    /* before it reads: what is learned from here on is told again */
+    atomic_fetch_and(&p->quiet, ~(uint32_t)EVENT_SOURCE);
+    done = endpoint_lock(p);
+    if (p->endpoint.family && p->endpoint.source_family)
+        out[n++] = p->endpoint;
+    if (p->endpoint.family && p->refused.source_family) {
+        out[n] = p->endpoint;
+        set_source(&out[n++], &p->refused);
+    }
     endpoint_unlock(p, done);
-    return out->family && out->source_family;
+    return n;
 }

@@ -20,7 +20,7 @@ static bool authenticated(struct worker *w, struct arrival *d, uint32_t length)
     if (!atomic_load_explicit(&p->dead, memory_order_relaxed)) {
         struct endpoint known;
         if (!endpoint_read(p, &known) || memcmp(&known, from, sizeof known))
-            events |= endpoint_learn(p, from);
+            events |= endpoint_meet(p, from, w->now);
     }
     if (atomic_load_explicit(&k->awaiting_confirmation, memory_order_relaxed) &&
         atomic_exchange(&k->awaiting_confirmation, false)) {

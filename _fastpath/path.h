@@ -55,6 +55,7 @@ struct path {
     _Atomic uint32_t endpoint_sequence;
     struct endpoint endpoint;
     struct endpoint refused; /* only its source: not to be learned again (R62) */
+    uint64_t roamed_told;    /* when EVENT_ROAMED was last posted; its worker's */
 
     /* trains of datagrams of this size or larger are refused (U7); 0: none was */
     _Atomic uint16_t refused_size;
@@ -71,7 +72,7 @@ struct path {
 
     /* events to the control thread: in the stack while events != 0 */
     _Atomic uint32_t events;
-    _Atomic uint32_t quiet; /* UNANSWERED/UNREPLIED already told, not re-armed */
+    _Atomic uint32_t quiet; /* of those that are told once until re-armed: the told */
     struct path *event_next;
     /* commands to the worker: in the stack while commands != 0 */
     _Atomic uint32_t commands;

@@ -104,11 +104,16 @@ cdef class Path:
         if self.p:
             endpoint_clear_source(self.p)
 
-    def source_question(self):
-        cdef endpoint e
-        if not self.p or not endpoint_question(self.p, &e):
-            return None
-        return get_endpoint(&e), get_source(&e)
+    def forget_source(self):
+        if self.p:
+            endpoint_forget_source(self.p)
+
+    def source_questions(self):
+        cdef endpoint[2] e
+        cdef unsigned int n = 0
+        if self.p:
+            n = endpoint_questions(self.p, e)
+        return [(get_endpoint(&e[i]), get_source(&e[i])) for i in range(n)]
 
     def judge_source(self, source, bint good):
         cdef endpoint e

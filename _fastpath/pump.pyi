@@ -71,17 +71,23 @@ class Path:
     @property
     def source(self) -> tuple[PackedAddress, int] | None: ...  # sticky source (R62)
     def set_endpoint(self, endpoint: tuple[PackedAddress, int, int] | None) -> None: ...
-    def clear_source(self) -> None: ...  # R20
-    def source_question(
+    def clear_source(self) -> None: ...  # R20; a refused one stays refused
+    def forget_source(self) -> None:
+        """Also one that `judge_source` refused: the sockets or their mark changed, so
+        that it may be right (R72)."""
+
+    def source_questions(
         self,
-    ) -> tuple[tuple[PackedAddress, int, int], tuple[PackedAddress, int]] | None:
-        """The endpoint and the source to ask the routing table about: the remembered
-        one, else one that `judge_source` refused. None: there is nothing to ask."""
+    ) -> list[tuple[tuple[PackedAddress, int, int], tuple[PackedAddress, int]]]:
+        """Of what to ask the routing table, endpoint and source: the remembered one,
+        and one that `judge_source` refused. From then on the worker tells of another
+        one that it learns (`Pump.on_sources`)."""
 
     def judge_source(self, source: tuple[PackedAddress, int], good: bool) -> bool:
         """Whether the peer can still be answered from `source` (R62). A bad one is
         forgotten, and not learned again while the peer stays where it is, until it is
-        found good. False: nothing changed, as when it is another one by now."""
+        found good; then it is remembered again, unless another was learned meanwhile.
+        False: nothing changed, as when it is another one by now."""
 
     def note_sent(self, now: int, size: int) -> None:
         """The control plane sent an authenticated packet of `size` bytes."""
@@ -229,7 +235,8 @@ class Pump:
     on_sources: Callable[[list[Path], bool], None] | None
     """Called with peers of which another IPv4 source was learned, or one at another
     place: from `note_received` with True, with those that the workers met from `drain`
-    with False. Whoever is called answers with `Path.judge_source`."""
+    with False, and with the same one not before its `Path.source_questions` were read.
+    Whoever is called answers with `Path.judge_source`."""
 
     @property
     def event_fd(self) -> int: ...  # readable when there is something to drain

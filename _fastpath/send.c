@@ -83,7 +83,8 @@ static bool has_source(struct msghdr *m)
                                              : c->cmsg_type == IPV6_PKTINFO);
 }
 
-int address_message(struct worker *w, uint32_t m, uint32_t n)
+/* With the peer's source or, where the kernel refused that, without. */
+static int address_as(struct worker *w, uint32_t m, uint32_t n, bool source)
 {
     struct outbox *o = &w->out;
     struct datagram *d = &o->datagram[o->first[m]];
@@ -105,7 +106,8 @@ int address_message(struct worker *w, uint32_t m, uint32_t n)
     }
     set_address(&to, &o->address[m], h);
     h->msg_control = o->control[m];
-    set_source(&to, h);
+    if (source)
+        set_source(&to, h);
     level = to.family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
     if (d->tos) {
         int type = to.family == 4 ? IP_TOS : IPV6_TCLASS, tos = d->tos;
@@ -118,6 +120,11 @@ int address_message(struct worker *w, uint32_t m, uint32_t n)
     if (!h->msg_controllen)
         h->msg_control = NULL;
     return fd;
+}
+
+int address_message(struct worker *w, uint32_t m, uint32_t n)
+{
+    return address_as(w, m, n, true);
 }
 
 static uint32_t message_count(const struct outbox *o, uint32_t m)
@@ -160,6 +167,7 @@ static bool queue_full(int error)
 struct attempts {
     int count;
     uint64_t waited; /* ns */
+    bool without_source;
 };
 
 /* Up to 1 ms of waiting for a queue to drain.  A worker takes what comes in meanwhile;
@@ -216,8 +224,16 @@ static bool try_again(struct worker *w, uint32_t m, uint32_t n, int fd, int erro
         return true;
     if (!bad_source(error) || !has_source(&o->message[m].msg_hdr))
         return false;
-    endpoint_clear_source(o->datagram[o->first[m]].keypair->path);
-    return address_message(w, m, n) == fd;
+    a->without_source = true;
+    return address_as(w, m, n, false) == fd;
+}
+
+/* Message m went out. If it did without a source only, that one was to blame: a peer
+ * that could not be reached at all keeps it, as from the kernel's own module. */
+static void blame_source(struct worker *w, uint32_t m, const struct attempts *a)
+{
+    if (a->without_source)
+        endpoint_clear_source(w->out.datagram[w->out.first[m]].keypair->path);
 }
 
 /* One message of one datagram as it stands; false with errno set. */
@@ -228,6 +244,7 @@ static bool send_one(struct worker *w, uint32_t m, int fd)
     while (sendmsg(fd, &w->out.message[m].msg_hdr, MSG_DONTWAIT) < 0)
         if (!try_again(w, m, 1, fd, errno, &a))
             return false;
+    blame_source(w, m, &a);
     return true;
 }
 
@@ -288,6 +305,7 @@ void send_run(struct worker *w, int fd, uint32_t from, uint32_t to)
     while (from < to) {
         int n = sendmmsg(fd, &o->message[from], to - from, MSG_DONTWAIT), error = errno;
         if (n > 0) {
+            blame_source(w, from, &a);
             /* fewer than asked is no error: go on with the rest (R64) */
             for (; n > 0; n--, from++)
                 sent(w, o->first[from], message_count(o, from));

@@ -59,6 +59,7 @@ LAYERS = {
         "peer_edits",
         "prepare",
         "report",
+        "rollback",
         "cli",
         "api",
         "config",

@@ -5,50 +5,82 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeAlias
 
 from tunnel.changes import Changes
 from tunnel.config.schema import Config
 from tunnel.constants import SECOND
-from tunnel.engine import Engine
 from tunnel.errors import ApplyError, TunnelError
+from tunnel.helper import Helper
 from tunnel.loop import Timer
 from tunnel.own_file import OwnFile
 from tunnel.prepare import Confirmation, own_path, prepare_confirmation
 from tunnel.reloads import ReloadEvent
-from tunnel.state.model import DeviceState, prefix_owners
-from tunnel.state.plan import Plan, diff
-from tunnel.state.targets import StateEditor
+from tunnel.rollback import take_back
+from tunnel.state.plan import Plan
 
-__all__ = ["Trial", "Waiting", "take_back"]
+__all__ = ["Told", "Trial", "Waiting"]
 
 log = logging.getLogger("tunnel.manager")
+
+
+HOLD: Final = 60 * SECOND  # a save that takes longer holds the time up no longer
+_LATE: Final = SECOND // 10
+
+Told: TypeAlias = Callable[[Exception | None], None]
+"""Gets None for a change that is confirmed, or why it is not; must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """`plan` was applied, `config` was in force before it, `text` is to be saved when
-    it is confirmed, if the file still holds what `replaces` names."""
+    it is confirmed, if the file still holds what `replaces` names. `digest`: of what
+    the tunnel's own file held, if that is what is on trial."""
 
     plan: Plan
     config: Config
     text: bytes | None
     replaces: bytes | None = None
+    digest: bytes | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Confirming:
+    """A confirmation that is being prepared: who asked for it, and the time (ns) that
+    was left when the first of them did."""
+
+    left: int
+    asked: list[Told] = field(default_factory=list)
 
 
 class Trial:
     """The one change that waits to be confirmed, if any. `read_file` makes the tunnel
-    what its file says, some time later. Control thread, but for `prepare`."""
+    what its file says, some time later. Control thread, but for `prepare`.
+
+    Its time runs until somebody asks for a confirmation: whoever can ask is not locked
+    out. It goes on with what was left if that comes to nothing.
+    """
 
     def __init__(
-        self, changes: Changes, file: OwnFile, read_file: Callable[[], None]
+        self,
+        changes: Changes,
+        file: OwnFile,
+        helper: Helper,
+        read_file: Callable[[], None],
     ) -> None:
         self._changes = changes
         self._file = file
+        self._helper = helper
         self._read_file = read_file
+        self.rollbacks = 0
+        self._taken_back: bytes | None = None  # content of the file, by the last one
         self._waiting: Waiting | None = None
         self._config: Config | None = None  # in force when the trial began
         self._timer: Timer | None = None
+        self._confirming: _Confirming | None = None
 
     def begin(self, waiting: Waiting, seconds: float) -> None:
         """It was applied just now, and has so long."""
@@ -59,10 +91,13 @@ class Trial:
     @property
     def left(self) -> float | None:
         """Seconds until the change is taken back; None when nothing waits."""
-        if self._waiting is None or self._timer is None:
-            return None
+        return None if self._waiting is None else self._left_ns() / SECOND
+
+    def _left_ns(self) -> int:
+        if self._confirming is not None:
+            return self._confirming.left
         now = self._changes.engine.loop.now()
-        return max(0, self._timer.when - now) / SECOND
+        return max(0, self._timer.when - now) if self._timer is not None else 0
 
     def check_none(self) -> None:
         if self._waiting is not None:
@@ -70,6 +105,61 @@ class Trial:
                 "another change waits to be confirmed",
                 hint="tunnel confirm keeps it, tunnel rollback takes it back",
             )
+
+    def confirm_soon(self, told: Told) -> None:
+        """Keeps the change, and saves it in another thread if that was asked for:
+        `told` is called when it is on the disk, or has failed and the change waits
+        still. With nothing to save that is at once. Nobody needs to wait for it."""
+        waiting = self._waiting
+        if waiting is None or waiting.text is None:
+            try:
+                self.confirm()
+            except TunnelError as error:
+                told(error)
+            else:
+                told(None)
+            return
+        if self._confirming is not None:
+            self._confirming.asked.append(told)
+            return
+        confirming = self._confirming = _Confirming(self._left_ns(), [told])
+        self._start_timer(HOLD, self._held_too_long)
+        self._helper.run(self.prepare, partial(self._prepared, confirming))
+
+    def _prepared(self, confirming: _Confirming, outcome: Future[Confirmation]) -> None:
+        if self._confirming is not confirming:  # they have been told
+            if outcome.exception() is None:
+                outcome.result().discard()
+            return
+        try:
+            self.confirm(outcome.result())
+        except Exception as error:  # noqa: BLE001 - theirs, whatever it is
+            self._waits_again(error)
+
+    def _held_too_long(self) -> None:
+        seconds = HOLD // SECOND
+        message = f"nothing could be saved in {seconds} s, and the change waits still"
+        hint = "see what keeps the disk of the configuration file, then confirm again"
+        self._waits_again(TunnelError(message, hint=hint))
+
+    def _waits_again(self, error: Exception) -> None:
+        """The confirmation failed: the time goes on."""
+        confirming, self._confirming = self._confirming, None
+        assert confirming is not None
+        self._start_timer(confirming.left, self._expired)
+        self._tell(confirming, error)
+
+    def _tell(self, confirming: _Confirming | None, error: Exception | None) -> None:
+        for told in confirming.asked if confirming is not None else ():
+            if error is not None:
+                told(error)
+            else:  # behind the job that makes the save outlast a power cut
+                self._helper.run(lambda: None, partial(_tell_success, told))
+
+    def _start_timer(self, delay: int, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._changes.engine.loop.call_later(delay, callback)
 
     def prepare(self, *, wait: float = 5) -> Confirmation:
         """All of a confirmation but its last step; any thread. Raises TunnelError, also
@@ -95,28 +185,55 @@ class Trial:
         except TunnelError:
             prepared.discard()
             raise
+        confirming = self._confirming
         self.forget()
         log.info("the change was confirmed")
+        self._tell(confirming, None)
 
     def rollback(self, source: str = "rollback") -> ReloadEvent:
         """Takes the change back: what it changed and nothing else. Raises TunnelError;
         in any case nothing waits then. A file that came into force meanwhile stays: it
-        is read again, as it may say otherwise than what was before the change."""
+        is read again, as it may say otherwise than what was before the change. If it
+        is the file itself that was on trial, reading it again makes no newer one."""
         started = time.perf_counter()
         waiting, config = self._get(), self._config
+        confirming = self._confirming
         self.forget()
+        self.rollbacks += 1
+        self._taken_back = waiting.digest
+        self._tell(confirming, TunnelError("the change was taken back meanwhile"))
         try:
             plan = take_back(self._changes.engine, waiting.plan)
         except Exception as error:
             raise self._changes.failed(error, source, started) from error
         event = self._changes.succeeded(plan, source, started)
-        if self._file.config is config:
-            self._file.config = waiting.config
+        same = waiting.digest is not None and self._file.digest == waiting.digest
+        if self._file.config is config or same:
+            self._file.put_back(waiting.config)
         else:
             self._read_file()
         return event
 
+    def check_wanted(self, digest: bytes, rollbacks: int) -> None:
+        """Whether somebody who asked for a reload when there had been so many rollbacks
+        is to get the content that was read then. ApplyError when it was on trial and
+        has been taken back since."""
+        if rollbacks != self.rollbacks and digest == self._taken_back:
+            raise ApplyError(
+                "the file was on trial and has been taken back meanwhile; "
+                "nothing was changed",
+                hint="tunnel reload applies it",
+            )
+
     def _expired(self) -> None:
+        """If this thread was busy, who came in time may not have been heard yet."""
+        loop, timer = self._changes.engine.loop, self._timer
+        if timer is not None and loop.now() - timer.when > _LATE:
+            self._timer = loop.call_later(_LATE, self._time_is_up)
+        else:
+            self._time_is_up()
+
+    def _time_is_up(self) -> None:
         log.warning("the change was not confirmed in time and is taken back")
         try:
             self.rollback("unconfirmed")
@@ -132,40 +249,8 @@ class Trial:
         """What waits is kept, without a word; idempotent."""
         if self._timer is not None:
             self._timer.cancel()
-        self._waiting = self._timer = self._config = None
+        self._waiting = self._timer = self._config = self._confirming = None
 
 
-def take_back(engine: Engine, plan: Plan) -> Plan:
-    """Applies the inverse of a plan to what runs now; returns what that was."""
-    device = engine.device
-    target = _without(device.observe(), plan)
-    back = diff(device.observe(), target, generation=device.generation)
-    engine.apply(back)
-    return back
-
-
-def _without(state: DeviceState, plan: Plan) -> DeviceState:
-    """A state with what the plan did taken back, and later changes left alone.
-
-    A prefix that somebody else got meanwhile returns to the peer that had it.
-    """
-    inverse = plan.inverse()
-    editor = StateEditor(state)
-    for action in inverse.actions:
-        editor.apply(action)
-    result = editor.result()
-    restored = {
-        action.key: action.after
-        for action in inverse.actions
-        if action.key is not None and action.after is not None
-    }
-    taken = prefix_owners(restored)
-    peers = {
-        key: peer
-        if key in restored or not any(p in taken for p in peer.allowed_ips)
-        else replace(
-            peer, allowed_ips=tuple(p for p in peer.allowed_ips if p not in taken)
-        )
-        for key, peer in result.peers.items()
-    }
-    return replace(result, peers=peers)
+def _tell_success(told: Told, _: Future[None]) -> None:
+    told(None)

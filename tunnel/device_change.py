@@ -120,7 +120,7 @@ class DeviceChange:
 
     def _clear_sources(self) -> None:
         for peer in self._device.node.peers.values():  # R72
-            peer.path.clear_source()
+            peer.path.forget_source()
 
     def _stage_network(self, after: DeviceState) -> None:
         """Addresses, routes and so on: commands that know their way back."""

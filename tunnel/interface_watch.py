@@ -16,6 +16,7 @@ from tunnel.io.distant_link_linux import DistantLink, follow_link
 from tunnel.io.gso_linux import train_limit
 from tunnel.io.link_linux import LinkEvent, LinkMonitor
 from tunnel.loop import Timer
+from tunnel.netconfig.base import IPV6_MTU_MIN
 
 __all__ = ["InterfaceWatch", "RestoringNetwork"]
 
@@ -25,17 +26,18 @@ RETRY: Final = SECOND
 
 
 class RestoringNetwork(Network, Protocol):
-    """Knows as well what an interface loses by going down."""
+    """Knows as well what an interface loses by going down, or by an MTU that is too
+    small for IPv6."""
 
     def restore(self) -> None:
-        """The interface is up again, as it was configured before; raises nothing."""
+        """Puts that back, as far as it was configured; raises nothing."""
 
 
 class InterfaceWatch:
     """Of one device and its TUN interface; used in the control thread.
 
-    With `network` the interface is configured from here, and what it loses by going
-    down is restored. `trains`: large packets of it may be limited to what fits one.
+    With `network` the interface is configured from here, and what it loses is restored.
+    `trains`: large packets of it may be limited to what fits one.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class InterfaceWatch:
         self._network = network
         self._trains = trains
         self.link: LinkMonitor | DistantLink | None = None
+        # what it has lost IPv6 addresses and routes by, since they were restored
         self._went_down = False
+        self._was_small = False
         self._look_later: Timer | None = None
         self._retry: Timer | None = None
         self._refusal = ""  # why the sockets could not be bound, as logged
@@ -89,10 +93,17 @@ class InterfaceWatch:
 
     def _switch(self, up: bool) -> None:
         """The system says that the interface went up or down."""
-        if up and self._went_down and self._network is not None and self._is_here():
-            self._network.restore()
-        self._went_down = not up
+        self._went_down |= not up
         self.set_up(up)
+
+    def _restore(self, link: LinkMonitor | DistantLink) -> None:
+        """What it lost, as soon as it can have that again. The sockets come first: the
+        commands take a while, and what still has a route needs nothing else."""
+        small = link.mtu < IPV6_MTU_MIN
+        if link.is_up and (self._went_down or (self._was_small and not small)):
+            self._went_down, self._was_small = False, small
+            if self._network is not None and self._is_here():
+                self._network.restore()
 
     def _is_here(self) -> bool:
         """Whether the name it was opened under is still its own."""
@@ -122,7 +133,8 @@ class InterfaceWatch:
         """There may be news of the interface. Raises DeviceError when it is gone."""
         link = self.link
         assert link is not None
-        for event in link.read_events():
+        events = link.read_events()
+        for event in events:
             if event in {LinkEvent.MOVED, LinkEvent.DELETED}:
                 # it looks deleted when the word of its move was lost
                 if event is LinkEvent.DELETED and not self._tun.alive:
@@ -133,6 +145,10 @@ class InterfaceWatch:
                 self._set_mtu(link)
             else:
                 self._switch(event is LinkEvent.UP)
+        # of several values only the last is known
+        many = events.count(LinkEvent.MTU) > 1
+        self._was_small |= many or link.mtu < IPV6_MTU_MIN
+        self._restore(link)
         if link.unseen and self._look_later is None:
             self._look_later = self._loop.call_later(RETRY, self._look_again)
 

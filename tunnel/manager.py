@@ -19,7 +19,7 @@ from typing import TypeVar
 from tunnel.changes import Changes
 from tunnel.config.reload import Attempt
 from tunnel.config.schema import Config
-from tunnel.confirmation import Trial, Waiting, take_back
+from tunnel.confirmation import Trial, Waiting
 from tunnel.engine import Engine
 from tunnel.errors import ConfigProblem, PlanStale, TunnelError
 from tunnel.helper import Helper
@@ -28,6 +28,7 @@ from tunnel.peer_edits import PeerEdit, desired_after
 from tunnel.prepare import Prepared, PreparedEdits, prepare_edits, prepare_file
 from tunnel.reloads import ReloadEvent
 from tunnel.report import state_json
+from tunnel.rollback import take_back
 from tunnel.settings import Settings
 from tunnel.state.merge import merge
 from tunnel.state.model import DeviceState
@@ -65,7 +66,9 @@ class Manager(Changes):
             self._file_changed,
             lambda: device.observe().peers,
         )
-        self.trial = Trial(self, self.file, lambda: self.reload_soon("file"))
+        self.trial = Trial(
+            self, self.file, self._helper, lambda: self.reload_soon("file")
+        )
         self.settings = Settings(device)
 
     def watch(self) -> None:
@@ -136,7 +139,7 @@ class Manager(Changes):
         text = prepared.text
         # of nothing there is nothing to confirm
         if confirm_within is not None and (text is not None or not plan.empty):
-            waiting = Waiting(plan, before, text, prepared.replaces)
+            waiting = Waiting(plan, before, text, prepared.replaces, prepared.digest)
             self.trial.begin(waiting, confirm_within)
         return event
 
@@ -222,11 +225,12 @@ class Manager(Changes):
         """Reads the file in another thread and applies it here afterwards; `then`
         gets the event or the error."""
         self.settings.reloading()
+        rollbacks = self.trial.rollbacks
 
         def was_read(read: Future[Attempt]) -> None:
             result: ReloadEvent | TunnelError
             try:
-                result = self._take_over(read.result(), source)
+                result = self._take_over(read.result(), source, rollbacks)
             except TunnelError as error:
                 result = error
             except Exception as error:  # noqa: BLE001 - recorded, the tunnel goes on
@@ -244,14 +248,16 @@ class Manager(Changes):
 
     def _file_changed(self, attempt: Attempt) -> None:
         try:
-            self._take_over(attempt, "file")
+            self._take_over(attempt, "file", self.trial.rollbacks)
         except TunnelError:
             return  # recorded; what runs is kept until there is something new
 
-    def _take_over(self, attempt: Attempt, source: str) -> ReloadEvent:
-        """Applies what was read; raises TunnelError, also recorded."""
+    def _take_over(self, attempt: Attempt, source: str, rollbacks: int) -> ReloadEvent:
+        """Applies what was read; raises TunnelError, also recorded. `rollbacks` is how
+        many there had been when it was asked for."""
         started = time.perf_counter()
         try:
+            self.trial.check_wanted(attempt.digest, rollbacks)
             if attempt.error is not None:
                 raise attempt.error
             assert attempt.desired is not None

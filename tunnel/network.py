@@ -62,6 +62,8 @@ class SystemNetwork:
         # what was configured stays until the tunnel ends: it is the user's now
         interface.apply(wanted or replace(old, mtu=after.interface.mtu))
         automatic, self._automatic = self._automatic, wanted is not None
+        if self._automatic and not automatic and old.up:
+            self.restore()  # nobody did while it was off
 
         def back() -> None:
             self._automatic = automatic
@@ -73,8 +75,8 @@ class SystemNetwork:
         return back
 
     def restore(self) -> None:
-        """The interface is up again: puts back what it lost by going down, which is its
-        IPv6 addresses and its routes. What cannot be is logged."""
+        """Puts back what the interface lost by going down, or by an MTU that is too
+        small for IPv6: addresses and routes. What cannot be is logged."""
         if self._interface is None or not self._automatic:
             return
         for complaint in self._interface.restore():

@@ -25,7 +25,8 @@ __all__ = ["OwnFile"]
 class OwnFile:
     """`config` is what was taken over last. Used in the control thread.
 
-    `digest` says of which content `config` is (see `config.reload.Source`). `changed`
+    `digest` says of which content `config` is (see `config.reload.Source`), None of no
+    content that the file is known to hold. `changed`
     and `running` are those of `Follower`.
     """
 
@@ -41,6 +42,7 @@ class OwnFile:
     ) -> None:
         self.path = path.absolute() if path is not None else None
         self.config = config
+        self.digest = digest
         self._helper = helper
         self._follower: Follower | None = None
         if self.path is not None:
@@ -73,9 +75,13 @@ class OwnFile:
 
     def take_over(self, config: Config, digest: bytes | None) -> None:
         """It is in force now; with `digest` the file holds it."""
-        self.config = config
+        self.config, self.digest = config, digest
         if digest is not None and self._follower is not None:
             self._follower.adopt(config, digest)
+
+    def put_back(self, config: Config) -> None:
+        """It is in force again, whatever the file holds."""
+        self.config, self.digest = config, None
 
     def commit(self, saving: Saving) -> None:
         """The last step of a save that was prepared. TunnelError when it fails."""

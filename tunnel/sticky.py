@@ -3,7 +3,8 @@
 A peer is answered from the address that it last talked to, by the way that the routes
 say. That address is wrong once it is no longer ours, or, of IPv4, when the route leaves
 by another interface than the peer's packets come in on: then the kernel chooses one.
-WireGuard's own module has the same rules, and looks at each packet that it sends.
+While there is no route at all it stays. WireGuard's own module has the same rules, and
+looks at each packet that it sends.
 
 The peer's path remembers the verdict, and nothing else does: rules may look at ports,
 so that no two peers share an answer, and the table is asked about a peer again only
@@ -12,8 +13,10 @@ when it moved, came in by another way, or its source was cleared.
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -33,8 +36,10 @@ log = logging.getLogger("tunnel.sticky")
 _DELAY: Final = 200_000_000  # from the first change on, for those that come with it
 _AT_ONCE: Final = 200  # peers; then timers, path events and clients get their turn
 _SHARE: Final = 20  # of the time, at most one 20th, however often something changes
+_REST: Final = 200_000_000  # between two looks at what one peer's packets taught
 
-_Asked = tuple["Path", tuple[bytes, int]]
+_Source = tuple[bytes, int]
+_Asked = tuple["Path", _Source]
 
 
 class StickySources:
@@ -52,12 +57,12 @@ class StickySources:
             raise
         self._timer: Timer | None = None
         self._waiting: list[Peer] = []
-        self._learned: dict[Path, None] = {}  # in order of arrival
+        self._learned = Learned()
         self._learned_timer: Timer | None = None
         self._again = False  # routes changed while the peers were gone through
         self._not_before = 0
         self._spent = 0
-        self._ours: dict[tuple[bytes, int], bool] = {}
+        self._ours: dict[_Source, bool] = {}
         self._closed = False
         self._loop.add_reader(self._monitor.fileno(), self._on_change)
         device.pump.on_sources = self._on_sources
@@ -121,75 +126,126 @@ class StickySources:
         if at_once:
             self._look_over(paths)
             return
-        self._learned.update(dict.fromkeys(paths))
-        if self._learned_timer is None:
+        self._learned.add(paths)
+        if self._learned_timer is None or self._learned.ready:
             self._look_at_learned()
 
     def _look_at_learned(self) -> None:
-        """Some of them. Who comes in by two ways has another one with each packet."""
-        self._learned_timer = None
+        """Some of them. Nothing more is told of those that wait for theirs, so that it
+        is these looks that bound how often a worker wakes this thread."""
+        if self._learned_timer is not None:
+            self._learned_timer.cancel()
+            self._learned_timer = None
         started = self._loop.now()
         if started >= self._not_before:
-            some = list(islice(self._learned, _AT_ONCE))
-            for path in some:
-                del self._learned[path]
-            self._look_over(some)
+            self._look_over(self._learned.take(started, _AT_ONCE))
             now = self._loop.now()
             self._not_before = now + _SHARE * (now - started)
-        if self._learned:
-            self._learned_timer = self._loop.call_at(
-                self._not_before, self._look_at_learned
-            )
+        when = self._learned.next_look(self._not_before)
+        if when is not None:
+            self._learned_timer = self._loop.call_at(when, self._look_at_learned)
 
     # --- the routing table
 
-    def _look_over(self, paths: Sequence[Path]) -> None:
+    def _look_over(self, paths: Iterable[Path]) -> None:
+        found = [(path, *one) for path in paths for one in path.source_questions()]
         transport = self._device.transport
         if transport is None or transport.connected is not None:
             return
         mark, own_port = self._device.state.fwmark, transport.port
         asked: list[_Asked] = []
         questions: list[Question] = []
-        for path in paths:
-            found = path.source_question()
-            if found is None:
-                continue
-            (address, port, scope_id), source = found
+        asked_ipv6: list[_Asked] = []
+        for path, (address, port, scope_id), source in found:
             if len(source[0]) != len(address):
                 continue  # of an endpoint before this one, and not used
+            if len(address) == 16:
+                asked_ipv6.append((path, source))
+                continue
             asked.append((path, source))
             questions.append(
                 Question(address, source[0], scope_id, mark, own_port, port)
             )
-        self._ask_for_ours(asked)
-        for (path, source), route in zip(
-            asked, self._table.ask(questions), strict=True
-        ):
-            if route is not None:
-                good = self._ours.get(source, True) and leaves_by(route, source)
-                if path.judge_source(source, good):
-                    log.debug("a source is %s", "good again" if good else "forgotten")
+        unreachable: list[_Asked] = []
+        for one, route in zip(asked, self._table.ask(questions), strict=True):
+            good = suits(route, one[1])
+            if good is None and route is not None:
+                unreachable.append(one)
+            else:
+                _judge(one, good)
+        self._ask_for_ours(source for _, source in asked_ipv6 + unreachable)
+        for one in asked_ipv6:
+            _judge(one, self._ours.get(one[1]))
+        for one in unreachable:  # it may be right when there is a route again
+            _judge(one, None if self._ours.get(one[1], True) else False)
 
-    def _ask_for_ours(self, asked: list[_Asked]) -> None:
-        """IPv6 finds routes from addresses that are not ours; IPv4 does not."""
-        new = {
-            source
-            for _, source in asked
-            if len(source[0]) == 16 and source not in self._ours
-        }
-        sources = list(new)
+    def _ask_for_ours(self, sources: Iterable[_Source]) -> None:
+        """IPv6 finds routes from addresses that are not ours, and those that are ours
+        are good on every interface; but link-local ones are of one only. From an
+        address that is not ours IPv4 finds none, and not every kernel says why."""
+        new = list({source for source in sources if source not in self._ours})
         questions = [
             Question(address, scope_id=ifindex if is_link_local(address) else 0)
-            for address, ifindex in sources
+            for address, ifindex in new
         ]
-        for source, route in zip(sources, self._table.ask(questions), strict=True):
-            self._ours[source] = route is None or route.local
+        for source, route in zip(new, self._table.ask(questions), strict=True):
+            if route is not None:
+                self._ours[source] = route.local
 
 
-def leaves_by(route: Route, source: tuple[bytes, int]) -> bool:
-    """Whether the route exists and suits the source: IPv6 addresses are good on every
-    interface, but for link-local ones."""
-    address, ifindex = source
-    if len(address) == 16 and not is_link_local(address):
-        ifindex = 0
-    return route.ifindex != 0 and ifindex in {0, route.ifindex}
+def _judge(asked: _Asked, good: bool | None) -> None:
+    """None: that is not to be said now, and nothing changes."""
+    path, source = asked
+    if good is not None and path.judge_source(source, good):
+        log.debug("a source is %s", "good again" if good else "forgotten")
+
+
+def suits(route: Route | None, source: _Source) -> bool | None:
+    """Whether the route to the peer suits a source of IPv4. None: there is no route to
+    tell by, as while a link is down. EINVAL is said of the source (U13)."""
+    if route is None:
+        return None
+    if not route.ifindex:
+        return False if route.error == errno.EINVAL else None
+    return source[1] in {0, route.ifindex}
+
+
+class Learned:
+    """Peers of which a worker learned a source, in order of arrival. After a look each
+    one rests: who comes in by two ways has another source with every packet."""
+
+    def __init__(self) -> None:
+        self.ready: dict[Path, None] = {}
+        self._resting: dict[Path, bool] = {}  # whether one was learned meanwhile
+        self._until: deque[tuple[int, Path]] = deque()
+
+    def add(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path in self._resting:
+                self._resting[path] = True
+            else:
+                self.ready[path] = None
+
+    def take(self, now: int, most: int) -> list[Path]:
+        """Those to look at now."""
+        while self._until and self._until[0][0] <= now:
+            path = self._until.popleft()[1]
+            if self._resting.pop(path):
+                self.ready[path] = None
+        some = list(islice(self.ready, most))
+        for path in some:
+            del self.ready[path]
+            self._resting[path] = False
+            self._until.append((now + _REST, path))
+        return some
+
+    def next_look(self, not_before: int) -> int | None:
+        """When to take the next ones, if there may be any."""
+        if self.ready:
+            return not_before
+        return max(not_before, self._until[0][0]) if self._until else None
+
+    def clear(self) -> None:
+        self.ready.clear()
+        self._resting.clear()
+        self._until.clear()

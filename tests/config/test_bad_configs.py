@@ -136,6 +136,10 @@ BAD: dict[str, tuple[str | bytes, str, int, str, str]] = {
         "1420"),
     "mtu large": (server('"tunnel": {"mtu": 65536}'), "tunnel.mtu", 3, "most 65535",
         ""),
+    "mtu for a route of v6": (
+        server('"tunnel": {"autoConfigure": true,\n"routes": ["::/1"], "mtu": 1279}'),
+        "tunnel.mtu", 4, "at least 1280", "routes out",
+    ),
     "mtu for v6": (server('"tunnel": {"address": "fd00::1/64",\n"mtu": 1279}'),
         "tunnel.mtu", 4, "at least 1280", "IPv6"),
     "keepalive": (server('"keepalive": 65536'), "keepalive", 3, "65535 seconds", "25s"),

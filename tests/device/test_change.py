@@ -28,6 +28,8 @@ from tunnel.state.model import (
 from tunnel.state.plan import Plan, diff
 
 KEYS = [bytes([9, n]) * 16 for n in range(7)]
+ENDPOINT = bytes([192, 0, 2, 1]), 9, 0
+SOURCE = bytes([10, 0, 0, 1]), 2
 PREFIXES = [mask(bytes([10, n, 0, 0]), 16) for n in range(6)]
 PREFIXES += [mask(bytes([0xFD, n, *bytes(14)]), 32) for n in range(3)]
 
@@ -203,6 +205,26 @@ def test_sockets_that_cannot_be_opened_refuse_the_whole_plan(device: Device) -> 
         device.apply(diff(device.observe(), state, generation=0))
     after = trace(device)
     assert after[:3] + after[4:] == before[:3] + before[4:]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("change", [{"fwmark": 3}, {"listen_port": 9}])
+def test_r72_other_sockets_or_another_mark_make_every_source_new(
+    device: Device, change: dict[str, int]
+) -> None:
+    """Also one that was refused: by the routes of the new mark it may be right."""
+    device.pump.on_sources = None  # nobody else judges
+    peers = {key: PeerState(key, endpoint=ENDPOINT) for key in KEYS[:2]}
+    state = replace(device.observe(), peers=peers)
+    device.apply(diff(device.observe(), state, generation=device.generation))
+    refused, kept = (device.node.peers[key].path for key in KEYS[:2])
+    for path in (refused, kept):
+        path.note_received(device.loop.now(), 0, ENDPOINT, SOURCE)
+    assert refused.judge_source(SOURCE, False)  # type: ignore[attr-defined]
+    state = replace(state, **change)
+    device.apply(diff(device.observe(), state, generation=device.generation))
+    assert (refused.source, kept.source) == (None, None)
+    refused.note_received(device.loop.now(), 0, ENDPOINT, SOURCE)
+    assert refused.source == SOURCE
 
 
 class Commands:

@@ -81,23 +81,32 @@ class Link:
 
     def read_events(self) -> list[LinkEvent]:
         events, self._events = self._events, []
+        for event in events:
+            if event in {LinkEvent.UP, LinkEvent.DOWN}:
+                self.is_up = event is LinkEvent.UP
         return events
 
     def tell(self, engine: Engine, *events: LinkEvent) -> None:
         self._events += events
         engine.interface.look()
 
+    def limit_gso(self, size: int) -> None: ...
+
     def close(self) -> None: ...
 
 
 class Restored:
-    """A network that counts."""
+    """A network that counts, and notes whether the device was up meanwhile."""
 
     def __init__(self) -> None:
         self.times = 0
+        self.engine: Engine | None = None
+        self.up: list[bool] = []
 
     def restore(self) -> None:
         self.times += 1
+        if self.engine is not None:
+            self.up.append(self.engine.device.up)
 
     def change(self, before: DeviceState, after: DeviceState) -> object:
         raise AssertionError("nothing changes here")
@@ -114,6 +123,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Engine, Link, Res
         made.device.start()
         link = Link(5)
         made.interface.link = link  # type: ignore[assignment]
+        network.engine = made
         yield made, link, network
 
 
@@ -130,6 +140,38 @@ def test_the_network_is_restored_when_the_interface_comes_back(
     assert engine.device.up
     link.tell(engine, LinkEvent.DOWN, LinkEvent.UP)
     assert network.times == 2
+    assert network.up == [True, True]  # its sockets did not wait for its routes
+
+
+def test_what_is_down_again_is_not_restored(
+    watched: tuple[Engine, Link, Restored],
+) -> None:
+    engine, link, network = watched
+    link.tell(engine, LinkEvent.UP, LinkEvent.DOWN, LinkEvent.UP, LinkEvent.DOWN)
+    assert network.times == 0
+    link.tell(engine, LinkEvent.UP, LinkEvent.DOWN, LinkEvent.UP)
+    assert network.times == 1  # of many changes the last one counts
+
+
+def test_the_network_is_restored_when_the_mtu_has_room_for_ipv6_again(
+    watched: tuple[Engine, Link, Restored],
+) -> None:
+    engine, link, network = watched
+    link.tell(engine, LinkEvent.UP)
+    for mtu, times in ((1300, 0), (1279, 0), (1000, 0), (1280, 1), (1400, 1)):
+        link.mtu = mtu
+        link.tell(engine, LinkEvent.MTU)
+        assert network.times == times
+    link.tell(engine, LinkEvent.MTU, LinkEvent.MTU)  # of the first nothing is known
+    assert network.times == 2
+    link.mtu = 1200
+    link.tell(engine, LinkEvent.MTU, LinkEvent.DOWN, LinkEvent.UP)
+    assert network.times == 3  # IPv4 routes can be there now
+    link.mtu = 1400
+    link.tell(engine, LinkEvent.DOWN, LinkEvent.MTU)
+    assert network.times == 3
+    link.tell(engine, LinkEvent.UP)
+    assert network.times == 4
 
 
 def test_another_interface_of_the_name_is_left_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from tunnel import sticky
 from tunnel.io.routes_linux import Question, Route
 from tunnel.loop import ControlLoop
 
+OTHER_V4 = bytes([10, 0, 9, 1])
 V4, V6 = bytes([10, 0, 0, 1]), bytes([0xFD, *bytes(14), 1])
 LINK_LOCAL = bytes([0xFE, 0x80, *bytes(13), 1])
 WAYS = {V4: 2, V6: 3, LINK_LOCAL: 4}  # interface by address
@@ -24,14 +26,18 @@ class FakePath:
         if address is not None and len(address) == 16:
             self.far = LINK_LOCAL[:14] + number.to_bytes(2, "big")
         self.source = None if address is None else (address, WAYS[address])
+        self.refused: tuple[bytes, int] | None = None
         self.judged: list[bool] = []
+        self.refused_judged: list[bool] = []
 
-    def source_question(self) -> object:
-        return None if self.source is None else ((self.far, 9, 7), self.source)
+    def source_questions(self) -> list[tuple[object, tuple[bytes, int]]]:
+        sources = (self.source, self.refused)
+        return [((self.far, 9, 7), source) for source in sources if source]
 
     def judge_source(self, source: object, good: bool) -> bool:
-        assert source == self.source
-        self.judged.append(good)
+        assert source in (self.source, self.refused)
+        judged = self.judged if source == self.source else self.refused_judged
+        judged.append(good)
         return not good
 
 
@@ -136,26 +142,76 @@ def test_a_change_meanwhile_is_not_missed(rig: Rig) -> None:
 
 
 def test_verdicts(rig: Rig) -> None:
-    good, none, other, unknown, nothing = rig.peers(V4, V4, V4, V4, None)
-    rig.table.answers = {none.far: Route(0), other.far: Route(3), unknown.far: None}
+    good, not_ours, other, unknown, nothing = rig.peers(V4, V4, V4, V4, None)
+    rig.table.answers = {
+        not_ours.far: Route(0, error=errno.EINVAL),
+        other.far: Route(3),
+        unknown.far: None,
+    }
     rig.monitor.notify()
     rig.run()
-    verdicts = [path.judged for path in (good, none, other, unknown, nothing)]
+    verdicts = [path.judged for path in (good, not_ours, other, unknown, nothing)]
     assert verdicts == [[True], [False], [False], [], []]
     assert [len(questions) for questions in rig.table.asked] == [4]
 
 
-def test_ipv6_addresses_have_to_be_ours_too(rig: Rig) -> None:
+@pytest.mark.parametrize("name", ["ENETUNREACH", "EHOSTUNREACH", "EACCES", "ENODEV"])
+def test_without_a_route_there_is_no_verdict(rig: Rig, name: str) -> None:
+    """The address may be right when the route is back; the kernel's module keeps it."""
+    (path,) = rig.peers(V4)
+    nowhere = Route(0, error=getattr(errno, name))
+    for ours in (Route(1, local=True), None):
+        rig.table.answers = {path.far: nowhere, V4: ours}
+        rig.monitor.notify()
+        rig.run()
+        assert path.judged == []
+    assert rig.table.asked[1] == [Question(V4)]
+    rig.table.answers = {}
+    rig.monitor.notify()
+    rig.run()
+    assert path.judged == [True]
+
+
+def test_without_a_route_an_address_that_is_not_ours_is_bad(rig: Rig) -> None:
+    gone, away = rig.peers(V4, V4)
+    nowhere = Route(0, error=errno.ENETUNREACH)
+    for ours in (nowhere, Route(2)):
+        rig.table.answers = {gone.far: nowhere, away.far: nowhere, V4: ours}
+        rig.monitor.notify()
+        rig.run()
+    assert gone.judged == away.judged == [False, False]
+    assert [len(questions) for questions in rig.table.asked] == [2, 1] * 2
+
+
+def test_of_ipv6_it_matters_only_whether_the_address_is_ours(rig: Rig) -> None:
     ours, again, gone = rig.peers(V6, V6, LINK_LOCAL)
+    nowhere = Route(0, error=errno.ENETUNREACH)
     rig.table.answers = {V6: Route(1, local=True), LINK_LOCAL: Route(4)}
-    # of the first two on any interface, as far as there is a route
-    rig.table.answers |= {ours.far: Route(8), again.far: Route(3), gone.far: Route(4)}
+    rig.table.answers |= dict.fromkeys((ours.far, again.far, gone.far), nowhere)
     rig.monitor.notify()
     rig.run()
     assert [ours.judged, again.judged, gone.judged] == [[True], [True], [False]]
-    first, second = rig.table.asked
-    assert set(first) == {Question(V6), Question(LINK_LOCAL, scope_id=4)}
-    assert len(second) == 3
+    (asked,) = rig.table.asked
+    assert set(asked) == {Question(V6), Question(LINK_LOCAL, scope_id=4)}
+    # the answer to another question: the address is on no interface
+    rig.table.answers = {V6: nowhere, LINK_LOCAL: Route(4, local=True)}
+    rig.monitor.notify()
+    rig.run()
+    assert [ours.judged[1:], gone.judged[1:]] == [[False], [True]]
+    rig.table.answers = {V6: None, LINK_LOCAL: None}
+    rig.monitor.notify()
+    rig.run()
+    assert (len(ours.judged), len(gone.judged)) == (2, 2)
+
+
+def test_a_refused_source_is_asked_about_beside_the_remembered_one(rig: Rig) -> None:
+    """After a change of rules both can be right."""
+    (path,) = rig.peers(V4)
+    path.refused = OTHER_V4, 2
+    rig.monitor.notify()
+    rig.run()
+    assert (path.judged, path.refused_judged) == ([True], [True])
+    assert [question.source for question in rig.table.asked[0]] == [V4, OTHER_V4]
 
 
 @pytest.mark.parametrize("transport", [None, SimpleNamespace(connected=(V4, 9, 0))])
@@ -192,8 +248,30 @@ def test_what_a_flood_of_learned_sources_costs_is_bounded(rig: Rig) -> None:
     rig.device.pump.on_sources([paths[440]], True)
     assert paths[440].judged == [True]
     rig.run(1000)
-    assert [len(questions) for questions in rig.table.asked] == [200, 1, 200, 60]
+    assert [len(questions) for questions in rig.table.asked] == [200, 1, 200, 50, 10]
     assert [len(path.judged) for path in paths] == [2] * 10 + [1] * 430 + [2] + [1] * 9
+
+
+def test_a_peer_with_two_ways_is_looked_at_now_and_then(rig: Rig) -> None:
+    """It has another source with each packet, and a worker tells of the next one as
+    soon as this one was asked about."""
+    flips, other = rig.peers(V4, V4)
+    looks = 0
+    questions = flips.source_questions
+
+    def told_again() -> list[tuple[object, tuple[bytes, int]]]:
+        nonlocal looks
+        looks += 1
+        told = lambda: rig.device.pump.on_sources([flips], False)  # noqa: E731
+        rig.loop.call_soon_threadsafe(told)
+        return questions()
+
+    flips.source_questions = told_again  # type: ignore[method-assign]
+    rig.device.pump.on_sources([flips], False)
+    rig.device.pump.on_sources([other], False)  # has not to wait for that one
+    rig.run(900)
+    assert other.judged == [True]
+    assert 2 <= looks <= 5
 
 
 def test_nobody_is_asked_after_the_end(rig: Rig) -> None:
@@ -206,18 +284,11 @@ def test_nobody_is_asked_after_the_end(rig: Rig) -> None:
     assert len(rig.table.asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("address", "index", "good"),
-    [
-        (V4, 3, True),
-        (V4, 0, True),
-        (V4, 2, False),
-        (V6, 2, True),
-        (LINK_LOCAL, 3, True),
-        (LINK_LOCAL, 2, False),
-    ],
-)
-def test_the_interface_of_a_route(address: bytes, index: int, good: bool) -> None:
-    """A rule of the kernel's module for IPv4; link-local addresses have only one."""
-    assert sticky.leaves_by(Route(3), (address, index)) is good
-    assert not sticky.leaves_by(Route(0), (address, index))
+@pytest.mark.parametrize(("index", "good"), [(3, True), (0, True), (2, False)])
+def test_the_interface_of_a_route(index: int, good: bool) -> None:
+    """A rule of the kernel's module for IPv4."""
+    assert sticky.suits(Route(3), (V4, index)) is good
+    assert sticky.suits(Route(0, error=errno.EINVAL), (V4, index)) is False
+    assert sticky.suits(Route(0, error=errno.ENETUNREACH), (V4, index)) is None
+    assert sticky.suits(Route(0), (V4, index)) is None
+    assert sticky.suits(None, (V4, index)) is None

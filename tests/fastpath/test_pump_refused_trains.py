@@ -12,9 +12,10 @@ from .preload import run_preloaded
 
 # each round leaves as one train, where trains are sent: (bytes inside, before it)
 PROGRAM = r"""
-import ctypes, json, sys
+import ctypes, json, socket, sys
 sys.path.insert(0, sys.argv[1])
-from fastpath.rig import Rig, ipv4
+from fastpath.rig import Rig, boottime, ipv4
+LOCALHOST = socket.inet_aton("127.0.0.1"), 1
 shim = ctypes.CDLL(None)
 COUNT = 10
 told = []
@@ -22,7 +23,12 @@ with Rig() as rig:
     path, end, keypair = rig.session("10.0.0.2/32")
     for size, before in json.loads(sys.argv[2]):
         if before == "endpoint":
+            path.set_endpoint(None)
             path.set_endpoint(end.endpoint)
+        elif before == "source":
+            path.clear_source()
+            path.note_received(boottime(), 0, end.endpoint, LOCALHOST)
+            assert path.source == LOCALHOST
         elif before == "minute":
             shim.shim_later(60)
         path.use_for_sending(None)
@@ -80,6 +86,11 @@ def test_u7_trains_are_tried_again(shim: Path, before: str) -> None:
     """When the peer is elsewhere, or after a minute."""
     wanted = [(LARGE, ""), (LARGE, ""), (LARGE, before), (LARGE, "")]
     assert rounds(shim, *wanted) == [(1, 10), (0, 10), (1, 10), (0, 10)]
+
+
+def test_u7_a_source_that_is_learned_again_is_the_same_way(shim: Path) -> None:
+    wanted = [(LARGE, "source"), (LARGE, "source"), (LARGE, "source")]
+    assert rounds(shim, *wanted) == [(1, 10), (0, 10), (0, 10)]
 
 
 def test_u8_einval_at_a_size_that_fits_any_route_is_about_all_trains(

@@ -171,6 +171,63 @@ def test_u13_a_single_datagram_of_a_refused_train_stays_one(sends: Path) -> None
     assert got == list(range(10))
 
 
+UNREACHABLE = r"""
+found = {}
+with Rig() as rig:
+    path, end, _ = rig.session("10.0.0.2/32")
+    for number, code in enumerate(json.loads(sys.argv[2]), 1):
+        path.note_received(boottime(), 0, end.endpoint, LOCALHOST)
+        sends.sends_fail(ANY, code)
+        rig.write(packet(number))
+        rig.dropped("tx_socket", number)
+        sends.sends_fail(ANY, 0)
+        found[errno.errorcode[code]] = path.source == LOCALHOST
+print(json.dumps(found))
+"""
+
+
+def test_r62_a_peer_that_cannot_be_reached_at_all_keeps_its_source(
+    sends: Path,
+) -> None:
+    """A route that is missing for a moment says nothing about the address."""
+    names = ["ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL", "EINVAL", "EPERM"]
+    found = run(sends, UNREACHABLE, [getattr(errno, name) for name in names])
+    assert found == dict.fromkeys(names, True)
+
+
+LARGE_TRAINS = r"""
+FIVE = socket.inet_aton("127.0.0.5"), 1
+found = []
+with Rig() as rig:
+    path, end, keypair = rig.session("10.0.0.2/32")
+    sends.sends_fail(TRAIN, int(sys.argv[2]))
+    for _ in range(4):
+        path.note_received(boottime(), 0, end.endpoint, FIVE)
+        path.use_for_sending(None)
+        for number in range(6):
+            rig.write(packet(number, 1380))
+        rig.until(lambda: path.staged == 6)
+        before = sends.sends_refused()
+        path.use_for_sending(keypair)
+        path.flush(keepalive=False)
+        hosts = {end.socket.recvfrom(70000)[1][0] for _ in range(6)}
+        refused = sends.sends_refused() - before
+        found.append([sorted(hosts), path.source == FIVE, refused])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(("name", "tries"), [("EMSGSIZE", 1), ("EINVAL", 2)])
+def test_u7_a_train_above_the_mtu_costs_no_source_and_is_tried_once(
+    sends: Path, name: str, tries: int
+) -> None:
+    """Of older kernels EINVAL says it, which a source that is gone says as well: that
+    one is tried without."""
+    first, *others = run(sends, LARGE_TRAINS, getattr(errno, name))
+    assert first == [["127.0.0.5"], True, tries]
+    assert others == [[["127.0.0.5"], True, 0]] * 3
+
+
 # --- full queues
 
 FULL = r"""

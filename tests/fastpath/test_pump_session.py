@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
 import struct
 
@@ -209,9 +210,9 @@ def test_r62_a_source_found_bad_is_not_learned_again() -> None:
         path, end, _ = rig.session("10.0.0.2/32")
         elsewhere = (end.endpoint[0], 9, 0)
         path.clear_source()
-        assert path.source_question() is None
+        assert path.source_questions() == []
         path.note_received(boottime(), 0, end.endpoint, here)
-        assert path.source_question() == (end.endpoint, here)
+        assert path.source_questions() == [(end.endpoint, here)]
         assert not path.judge_source(there, good=False)  # another one by now
         assert not path.judge_source(here, good=True)
         assert path.source == here
@@ -219,12 +220,10 @@ def test_r62_a_source_found_bad_is_not_learned_again() -> None:
         assert path.judge_source(here, good=False)
         path.note_received(boottime(), 0, end.endpoint, here)
         assert (path.source, path.endpoint) == (None, end.endpoint)
-        assert path.source_question() == (end.endpoint, here)
+        assert path.source_questions() == [(end.endpoint, here)]
         path.note_received(boottime(), 0, end.endpoint, there)
         assert path.source == there
-        path.clear_source()
         assert path.judge_source(here, good=True)
-        assert path.source_question() is None
         path.note_received(boottime(), 0, end.endpoint, here)
         assert path.source == here
 
@@ -233,9 +232,53 @@ def test_r62_a_source_found_bad_is_not_learned_again() -> None:
         assert path.source == here
         assert path.judge_source(here, good=False)
         path.set_endpoint(end.endpoint)
-        assert path.source_question() is None
+        assert path.source_questions() == []
         path.note_received(boottime(), 0, end.endpoint, here)
         assert path.source == here
+
+
+def test_r62_a_refused_source_is_in_question_beside_the_one_in_use() -> None:
+    """Both may become right at once, by rules that look at the source."""
+    here, there = (socket.inet_aton("10.1.0.1"), 2), (socket.inet_aton("10.2.0.1"), 3)
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert path.judge_source(here, good=False)
+        path.note_received(boottime(), 0, end.endpoint, there)
+        questions = [(end.endpoint, there), (end.endpoint, here)]
+        assert path.source_questions() == questions
+        assert path.judge_source(here, good=True)
+        assert path.source == there
+        assert path.source_questions() == questions[:1]
+
+
+def test_r62_a_source_that_is_right_again_is_remembered_again() -> None:
+    """As if nobody had looked meanwhile; but not in place of a later one."""
+    here = socket.inet_aton("10.1.0.1"), 2
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert path.judge_source(here, good=False)
+        path.clear_source()  # R20: a retry of the handshake
+        assert path.source_questions() == [(end.endpoint, here)]  # refused as before
+        assert path.judge_source(here, good=True)
+        assert (path.source, path.endpoint) == (here, end.endpoint)
+        assert path.source_questions() == [(end.endpoint, here)]
+
+
+def test_r72_with_the_sockets_all_verdicts_about_sources_are_forgotten() -> None:
+    here = socket.inet_aton("10.1.0.1"), 2
+    with Rig() as rig:
+        path, end, _ = rig.session("10.0.0.2/32")
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert path.judge_source(here, good=False)
+        path.forget_source()
+        assert path.source_questions() == []
+        assert path.endpoint == end.endpoint
+        path.note_received(boottime(), 0, end.endpoint, here)
+        assert path.source == here
+        path.forget_source()
+        assert path.source is None
 
 
 def test_r62_the_packet_path_does_not_learn_a_bad_source() -> None:
@@ -297,6 +340,48 @@ def test_r62_a_source_that_the_packet_path_learns_is_to_be_judged() -> None:
         assert sorted(map(id, learned)) == sorted(map(id, paths[:2]))
         assert not any(at_once for _, at_once in told)
         assert all(bits in set(PathEvent) for _, bits in rig.events)
+
+
+def test_r62_a_peer_with_two_ways_wakes_nobody_with_each_packet() -> None:
+    """One that comes in by another way each time is told of once until somebody asks
+    about it; what comes next is told again."""
+    told: list[list[Path]] = []
+    woken = 0
+    with Rig() as rig, Rig.bound(socket.AF_INET, "0.0.0.0") as wild:
+        path, end, _ = rig.session("10.0.0.2/32")
+        with rig.pump.begin() as t:
+            t.set_sockets(wild.fileno(), -1)
+        assert rig.pump.settle()
+        port = wild.getsockname()[1]
+        rig.pump.on_sources = lambda paths, _: told.append(paths)
+        for asked in range(1, 4):
+            for n in range(50):
+                address = socket.inet_aton(f"127.0.0.{5 + n % 2}")
+                end.socket.sendto(end.seal(b""), (socket.inet_ntoa(address), port))
+                rig.until(lambda a=address: path.source == (a, 1))
+                if select.select([rig.pump.event_fd], [], [], 0.002)[0]:
+                    woken += 1
+                    rig.drain()
+            assert told == [[path]] * asked
+            assert woken == asked
+            assert path.source_questions() == [(end.endpoint, (address, 1))]
+
+
+def test_r54_a_peer_that_roams_with_each_packet_is_told_of_once_a_second() -> None:
+    with Rig() as rig, Rig.bound(socket.AF_INET, "127.0.0.1") as other:
+        path, end, _ = rig.session("10.0.0.2/32")
+        started = boottime()
+        for n in range(60):
+            sender = (other, end.socket)[n % 2]
+            sender.sendto(end.seal(b""), rig.udp4.getsockname())
+            port = sender.getsockname()[1]
+            rig.until(
+                lambda p=port: path.endpoint is not None and path.endpoint[1] == p
+            )
+            rig.drain()
+        rig.event(path, PathEvent.ROAMED)
+        told = sum(1 for _, bits in rig.events if bits & PathEvent.ROAMED)
+        assert told <= 1 + (boottime() - started) // SECOND
 
 
 def test_sticky_source_that_is_gone_is_forgotten() -> None:

@@ -335,12 +335,36 @@ def test_the_words_of_others_are_few(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("name", ["asyncio", "uvicorn.error"])
-def test_the_event_loop_speaks_through_us(
+def test_our_event_loop_speaks_through_us(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_like_us()
-    caplog.set_level(logging.INFO, "tunnel.http")
-    logging.getLogger(name).error("oh")
+    caplog.set_level(logging.INFO)
+    with log_like_us():
+        logging.getLogger(name).error("oh")
+        logging.getLogger(name).info("hm")
     assert [(one.name, one.getMessage()) for one in caplog.records] == [
         ("tunnel.http", "oh")
     ]
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvicorn.error", "uvicorn.access"])
+def test_the_loggers_of_the_process_are_left_alone(
+    name: str, served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program may have an event loop and a server of its own."""
+    logger, handler = logging.getLogger(name), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        before = logger.handlers[:], logger.propagate, logger.level, logger.filters[:]
+        server = served.start(PATIENT)
+        wait_for(lambda: server._server.started)
+        assert served.get() == 200
+        assert (logger.handlers, logger.propagate, logger.level) == before[:3]
+        logger.error("of another thread")
+        server.close()
+        assert (logger.handlers, logger.propagate, logger.level) == before[:3]
+        assert logger.filters == before[3]
+    finally:
+        logger.removeHandler(handler)
+    found = [one.getMessage() for one in caplog.records if one.name == name]
+    assert found == ["of another thread"]

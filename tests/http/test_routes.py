@@ -255,44 +255,6 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(
     assert len(api.tunnel.manager.history) == 0
 
 
-def test_a_change_that_waits_for_confirmation(api: Api) -> None:
-    for path, peers in (("/api/confirm", (1, 2)), ("/api/rollback", (1, 2, 4))):
-        problem(api.post(path), 409, "nothing-pending")
-        api.want_peers(*peers)
-        found = api.post("/api/apply-wg-config?confirm_within=30").json()
-        assert found["confirm_within"] == 30
-        problem(api.post("/api/apply-wg-config"), 409, "not-applied")
-        assert api.post(path).status_code == 200
-        problem(api.post(path), 409, "nothing-pending")
-
-
-def test_a_confirmation_is_prepared_in_the_helper_thread(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may wait for another saver; the control thread has handshakes to answer."""
-    manager = api.tunnel.manager
-    prepare, background = manager.trial.prepare, manager.background
-    jobs: list[object] = []
-    monkeypatch.setattr(manager.trial, "prepare", prepare)  # one object to compare with
-    monkeypatch.setattr(
-        manager,
-        "background",
-        lambda job, then: (jobs.append(job), background(job, then)),
-    )
-    api.want_peers(1, 2)
-    api.post("/api/apply-wg-config?confirm_within=30")
-    assert api.post("/api/confirm").json()["message"] == "confirmed"
-    assert jobs[-1] is prepare
-
-
-def test_a_change_that_is_taken_back(api: Api) -> None:
-    api.want_peers(1)
-    api.post("/api/apply-wg-config?confirm_within=30")
-    assert api.peers == [1]
-    assert api.post("/api/rollback").json()["changes"] == ["peers"]
-    assert sorted(api.peers) == [1, 2, 3]
-
-
 # --- preconditions
 
 

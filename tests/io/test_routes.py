@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tunnel.io import routes_linux
 from tunnel.io.netlink_linux import attribute, attributes, messages, request
 from tunnel.io.routes_linux import (
     Question,
@@ -23,6 +26,8 @@ from tunnel.io.routes_linux import (
 from .spaces import Space, new_space
 
 NEWROUTE, ERROR = 24, 2
+NEXTHOP_COMPAT_MODE = Path("/proc/sys/net/ipv4/nexthop_compat_mode")
+DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 
 
 def packed(text: str) -> bytes:
@@ -60,13 +65,15 @@ def test_answers() -> None:
     assert read_answer(NEWROUTE, route(rest=interface)) == Route(12)
     assert read_answer(NEWROUTE, route(2, rest=interface)) == Route(12, local=True)
     assert read_answer(NEWROUTE, route()) == Route(0)
-    assert read_answer(ERROR, struct.pack("=i", -101)) == Route(0)
+    error = struct.pack("=i", -errno.ENETUNREACH)
+    assert read_answer(ERROR, error) == Route(0, error=errno.ENETUNREACH)
+    assert read_answer(ERROR, error[:3]) is None
     assert read_answer(16, bytes(16)) is None
     assert read_answer(NEWROUTE, b"short") is None
     assert read_answer(NEWROUTE, route(rest=interface[:6])) == Route(0)
 
 
-@pytest.mark.parametrize("kind", [16, 17, 20, 21, 24, 25, 32, 33])
+@pytest.mark.parametrize("kind", [16, 17, 20, 21, 24, 25, 32, 33, 104, 105])
 def test_what_is_a_change(kind: int) -> None:
     assert tells_change(request(kind, 0, route()))
     assert tells_change(request(3, 0, b"") + request(kind, 0, route()))
@@ -118,19 +125,37 @@ def index(space: Space, name: str) -> int:
 
 def test_each_question_has_its_answer(uplinks: Space, table: RouteTable) -> None:
     a, b = index(uplinks, "up1"), index(uplinks, "up2")
+    uplinks.ip("route", "add", "unreachable", "192.0.2.128/25")
+    nowhere = Route(0, error=errno.ENETUNREACH)
     wanted = [
         (Question(packed("10.1.0.9")), Route(a)),
         (Question(packed("10.2.0.9"), packed("10.2.0.1")), Route(b)),
         (Question(packed("10.2.0.9"), packed("10.1.0.1")), Route(b)),
-        (Question(packed("10.2.0.9"), packed("10.9.0.1")), Route(0)),  # not ours
-        (Question(packed("192.0.2.1")), Route(0)),
+        (Question(packed("192.0.2.1"), packed("10.1.0.1")), nowhere),
+        (
+            Question(packed("192.0.2.129"), packed("10.1.0.1")),
+            Route(0, error=errno.EHOSTUNREACH),
+        ),
         (Question(packed("fd01::9"), packed("fd01::1")), Route(a)),
-        (Question(packed("2001:db8::1")), Route(0)),
+        (Question(packed("2001:db8::1")), nowhere),
     ]
     assert table.ask([q for q, _ in wanted]) == [answer for _, answer in wanted]
     many = [wanted[n % len(wanted)] for n in range(500)]
     assert table.ask([q for q, _ in many]) == [answer for _, answer in many]
     assert table.ask([]) == []
+
+
+def test_from_an_address_that_is_not_ours_there_is_no_route(
+    table: RouteTable,
+) -> None:
+    """Kernels differ in what they call it."""
+    to = packed("10.2.0.9"), packed("192.0.2.1")
+    found = table.ask([Question(address, packed("10.9.0.1")) for address in to])
+    assert [answer and answer.ifindex for answer in found] == [0, 0]
+    assert {answer and answer.error for answer in found} <= {
+        errno.EINVAL,
+        errno.ENETUNREACH,
+    }
 
 
 def test_own_addresses_are_local(uplinks: Space, table: RouteTable) -> None:
@@ -142,9 +167,14 @@ def test_own_addresses_are_local(uplinks: Space, table: RouteTable) -> None:
         Question(link_local, scope_id=a),
         Question(link_local, scope_id=b),
         Question(packed("fd01::2")),
+        Question(packed("10.2.0.1")),
+        Question(packed("10.2.0.9")),
+        Question(packed("10.9.0.1")),
     ]
-    found = [answer is not None and answer.local for answer in table.ask(asked)]
-    assert found == [True, True, False, False]
+    wanted = [True, True, False, False, True, False, False]
+    assert [answer and answer.local for answer in table.ask(asked)] == wanted
+    uplinks.ip("link", "set", "up2", "down")  # keeps its addresses of IPv4
+    assert [answer and answer.local for answer in table.ask(asked)] == wanted
 
 
 def test_marks_and_ports_choose_among_tables(uplinks: Space, table: RouteTable) -> None:
@@ -192,6 +222,42 @@ def test_changes_are_noticed(
     assert select.select([monitor], [], [], 3)[0], "nothing was reported"
     assert monitor.changed()
     settle(monitor)
+
+
+def test_a_nexthop_is_noticed_without_a_message_of_its_routes(
+    uplinks: Space, table: RouteTable, monitor: RouteMonitor
+) -> None:
+    with uplinks.inside():
+        if not NEXTHOP_COMPAT_MODE.exists():
+            pytest.skip(f"this kernel has no {NEXTHOP_COMPAT_MODE}")
+        NEXTHOP_COMPAT_MODE.write_text("0")
+        # link-local addresses that become ready later would be a change, too
+        DISABLE_IPV6.write_text("1")
+    nexthop = ["id", "7", "via"]
+    uplinks.ip("nexthop", "add", *nexthop, "10.1.0.2", "dev", "up1")
+    uplinks.ip("route", "add", "192.0.2.0/24", "nhid", "7")
+    to = [Question(packed("192.0.2.1"))]
+    settle(monitor)
+    assert table.ask(to) == [Route(index(uplinks, "up1"))]
+    uplinks.ip("nexthop", "replace", *nexthop, "10.2.0.2", "dev", "up2")
+    assert table.ask(to) == [Route(index(uplinks, "up2"))]
+    assert select.select([monitor], [], [], 3)[0], "nothing was reported"
+    assert monitor.changed()
+
+
+def test_a_kernel_without_nexthop_objects_is_heard_all_the_same(
+    uplinks: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes_linux, "_RTNLGRP_NEXTHOP", 10_000)  # refused
+    with uplinks.inside():
+        monitor = RouteMonitor()
+    try:
+        settle(monitor)
+        uplinks.ip("route", "add", "192.0.2.0/24", "dev", "up2")
+        assert select.select([monitor], [], [], 3)[0], "nothing was reported"
+        assert monitor.changed()
+    finally:
+        monitor.close()
 
 
 def settle(monitor: RouteMonitor) -> None:

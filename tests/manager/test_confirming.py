@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tunnel.cli.up import Served
 from tunnel.config.save import Saving
 from tunnel.errors import TunnelError
 
@@ -130,3 +132,73 @@ def test_what_was_taken_back_meanwhile_is_not_saved(one: End) -> None:
     assert json.loads(one.path.read_text()) == one.with_peers(
         *json.loads(one.path.with_name("next.json").read_text())["peers"][1:]
     )
+
+
+# --- the tunnel's own file on trial
+
+
+@pytest.fixture
+def trial_of_the_file(one: End) -> bytes:
+    """The file takes out a peer that runs beside it; the key of that peer."""
+    key = os.urandom(32)
+    one.uapi(f"set=1\npublic_key={key.hex()}\n\n")
+    one.control("apply", confirm=60)
+    assert pending(one)
+    assert key not in running(one)
+    return key
+
+
+def running(one: End) -> set[bytes]:
+    return one.call(lambda s: set(s.engine.device.observe().peers))
+
+
+def idle(one: End) -> None:
+    """What was asked for until now has been done."""
+    one.control("plan")
+    one.call(lambda s: None)
+
+
+def test_a_reload_during_the_trial_of_the_file_changes_nothing_of_it(
+    one: End, trial_of_the_file: bytes
+) -> None:
+    """Logrotate sends SIGHUP whenever it likes."""
+    before = one.call(lambda s: s.manager.trial._waiting)
+    assert before is not None
+    assert one.control("reload")["changes"] == []
+    one.control("rollback")
+    idle(one)
+    assert trial_of_the_file in running(one)
+    assert one.call(lambda s: s.manager.file.config) is before.config
+    assert one.events("file") == []
+
+
+def test_a_reload_that_was_asked_for_before_the_rollback_is_refused(
+    one: End, trial_of_the_file: bytes
+) -> None:
+    results: list[object] = []
+
+    def both(served: Served) -> None:
+        served.manager.reload_soon("sighup", results.append)
+        served.manager.trial.rollback("unconfirmed")
+
+    one.call(both)
+    eventually(lambda: results)
+    (refused,) = results
+    assert isinstance(refused, TunnelError)
+    assert "taken back meanwhile" in refused.message
+    assert trial_of_the_file in running(one)
+    assert [e.success for e in one.events("sighup")] == [False]
+    one.control("reload")  # now it is what the operator wants
+    assert trial_of_the_file not in running(one)
+
+
+def test_a_newer_file_stays_when_the_one_before_was_on_trial(
+    one: End, trial_of_the_file: bytes
+) -> None:
+    save_by_hand(one, one.facts | {"maxConnections": 7})
+    one.control("reload")
+    count = len(one.events("file"))
+    one.control("rollback")
+    eventually(lambda: len(one.events("file")) > count)
+    assert trial_of_the_file not in running(one)
+    assert one.call(lambda s: s.manager.file.config.max_connections) == 7

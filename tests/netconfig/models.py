@@ -68,6 +68,41 @@ class LinuxModel(Model):
     """Routes are (prefix, metric, table). A `newer` kernel has other messages."""
 
     newer = True
+    batches = 0
+    gives_up = ""
+    others: frozenset[str] = frozenset()  # prefixes that lead to another interface
+
+    def feed(self, argv: Argv, text: str) -> Result:
+        """`ip` with many commands; the line of which it is said to give up is the one
+        with `gives_up` in it."""
+        self.batches += 1
+        assert argv[2:] == ("-force", "-batch", "-")
+        heard = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if self.gives_up and self.gives_up in line:
+                return Result(255, "".join([*heard, f"Error: {self.gives_up}\n"]))
+            result = self((*argv[:2], *line.split()))
+            if not result.ok:
+                heard.append(f"{result.stderr}\nCommand failed -:{number}\n")
+        return Result(1 if heard else 0, "".join(heard))
+
+    def __call__(self, argv: Argv) -> Result:
+        if argv[2:4] == ("route", "show"):
+            return Result(0, self.shown(argv))
+        return super().__call__(argv)
+
+    def shown(self, argv: Argv) -> str:
+        """As `ip route show` does it, of one table and family."""
+        assert (argv[4], argv[6:]) == ("table", ("dev", "wg0"))
+        table = "" if argv[5] == "main" else argv[5]
+        mine = [
+            prefix
+            for prefix, _, found in self.routes
+            if found == table and (":" in prefix) == (argv[1] == "-6")
+        ]
+        words = {"0.0.0.0/0": "default", "::/0": "default"}
+        short = [words.get(p, p.removesuffix("/32").removesuffix("/128")) for p in mine]
+        return "".join(f"{word} proto static scope link \n" for word in short)
 
     def obey(self, argv: Argv) -> None:
         match argv:
@@ -169,7 +204,7 @@ class LinuxModel(Model):
         if ":" in prefix and self.mtu < 1280:
             raise Refused("RTNETLINK answers: Invalid argument")
         own = not metric and not table and prefix in self.own_subnets()
-        if route in self.routes or (own and ":" not in prefix):
+        if prefix in self.others or route in self.routes or (own and ":" not in prefix):
             raise Refused("RTNETLINK answers: File exists")
         self.routes.add(route)
 

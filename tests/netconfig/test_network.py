@@ -12,7 +12,7 @@ from tunnel.errors import NetconfigError
 from tunnel.netconfig import linux
 from tunnel.netconfig.base import WantedState
 from tunnel.netconfig.interface import Interface
-from tunnel.netconfig.runner import Runner
+from tunnel.netconfig.runner import Result, Runner
 from tunnel.network import SystemNetwork
 from tunnel.state.model import DeviceState, InterfaceState
 
@@ -128,15 +128,93 @@ def test_what_cannot_be_restored_is_told(
     assert "made to fail" in message
 
 
+def test_many_routes_are_restored_at_once(model: LinuxModel) -> None:
+    network = SystemNetwork(Runner(model, model.feed))
+    routes = tuple(prefix(f"172.16.{n}.0/24") for n in range(200))
+    routes += tuple(prefix(f"fd05:{n:x}::/32") for n in range(200))
+    many = replace(CONFIGURED.interface, routes=routes)
+    network.change(FOUND, replace(CONFIGURED, interface=many))
+    before = model.snapshot()
+    model.down_and_up()
+    model.batches = 0
+    network.restore()
+    assert model.snapshot() == before
+    assert model.batches == 2  # IPv4 and IPv6
+    network.close()
+    assert model.routes == set()
+    assert model.batches == 4
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["batch", "one by one"])
+def test_only_a_route_of_ours_counts_as_restored(
+    model: LinuxModel, caplog: pytest.LogCaptureFixture, together: bool
+) -> None:
+    """`File exists` is said of any route to the same prefix, wherever it leads."""
+    network = SystemNetwork(Runner(model, model.feed if together else None))
+    routes = ["172.16.0.0/12", "192.168.7.1/32", "192.168.8.0/24", "fd05::/48"]
+    routes += ["fd06::1/128", "0.0.0.0/0", "::/0"]
+    some = replace(CONFIGURED.interface, routes=tuple(map(prefix, routes)))
+    network.change(FOUND, replace(CONFIGURED, interface=some))
+    before = model.snapshot()
+    with caplog.at_level(logging.WARNING, "tunnel.network"):
+        network.restore()  # nothing was lost
+        assert caplog.messages == []
+        model.down_and_up()
+        model.others = frozenset({"192.168.8.0/24"})
+        network.restore()
+    (message,) = caplog.messages
+    assert message == (
+        "not restored: ip -4 route add 192.168.8.0/24 dev wg0 proto static: RTNETLINK "
+        "answers: File exists (another interface has this route already: remove it "
+        "from one of them)"
+    )
+    model.others = frozenset()
+    network.restore()
+    assert model.snapshot() == before
+
+
+def test_what_a_batch_gives_up_is_done_one_by_one(
+    model: LinuxModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = SystemNetwork(Runner(model, model.feed))
+    routes = tuple(prefix(f"172.16.{n}.0/24") for n in range(9))
+    many = replace(CONFIGURED.interface, routes=routes)
+    network.change(FOUND, replace(CONFIGURED, interface=many))
+    before = model.snapshot()
+    model.down_and_up()
+    model.gives_up = "172.16.5.0/24"
+    with caplog.at_level(logging.WARNING, "tunnel.network"):
+        network.restore()
+    assert model.snapshot() == before
+    assert caplog.messages == []
+
+
+def test_a_batch_that_does_not_end_says_so_of_each(
+    model: LinuxModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = SystemNetwork(Runner(model, lambda *_: Result(None, "no answer")))
+    routes = tuple(prefix(f"172.16.{n}.0/24") for n in range(3))
+    many = replace(CONFIGURED.interface, routes=routes)
+    network.change(FOUND, replace(CONFIGURED, interface=many))
+    model.down_and_up()
+    with caplog.at_level(logging.WARNING, "tunnel.network"):
+        network.restore()
+    told = [m for m in caplog.messages if "route add" in m]
+    assert [m.split()[6] for m in told] == [f"172.16.{n}.0/24" for n in range(3)]
+    assert all("no answer" in m for m in told)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["batch", "one by one"])
 @pytest.mark.parametrize("newer", [True, False])
-def test_restore_of_any_state(newer: bool, seed: int) -> None:
+def test_restore_of_any_state(newer: bool, seed: int, together: bool) -> None:
     rng = random.Random(seed)
     for _ in range(200):
         wanted = random_state(rng)
         model = LinuxModel()
         model.newer = newer
         start = WantedState("wg0", mtu=1500, up=False)
-        interface = Interface(start, runner=Runner(model), planner=linux.commands)
+        runner = Runner(model, model.feed if together else None)
+        interface = Interface(start, runner=runner, planner=linux.commands)
         interface.apply(wanted)
         before = model.snapshot()
         if wanted.up:

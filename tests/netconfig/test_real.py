@@ -31,6 +31,7 @@ class Namespace:
         self.name = name
         self.calls = 0
         self.fail_at = 0
+        self.fed: list[str] = []
 
     def __call__(self, argv: Argv) -> Result:
         self.calls += 1
@@ -39,6 +40,10 @@ class Namespace:
         if argv[0] == "resolvectl":  # it would talk to the real system's resolver
             return Result(None, "No such file or directory")
         return execute(("ip", "netns", "exec", self.name, *argv))
+
+    def feed(self, argv: Argv, text: str) -> Result:
+        self.fed.append(text)
+        return execute(("ip", "netns", "exec", self.name, *argv), text)
 
     def ip(self, *arguments: str) -> list[dict[str, object]]:
         done = subprocess.run(
@@ -96,7 +101,8 @@ def namespace(
 
 
 def interface_of(namespace: Namespace) -> Interface:
-    return Interface(BARE, runner=Runner(namespace), planner=linux.commands)
+    runner = Runner(namespace, namespace.feed)
+    return Interface(BARE, runner=runner, planner=linux.commands)
 
 
 def check(namespace: Namespace, wanted: WantedState) -> None:
@@ -257,6 +263,38 @@ def test_what_going_down_costs_is_put_back(namespace: Namespace, seed: int) -> N
         assert interface.restore() == []
         assert namespace.snapshot() == before
     assert lost
+    assert namespace.fed
+
+
+def test_routes_of_another_interface_are_told_and_keep_nothing_back(
+    namespace: Namespace,
+) -> None:
+    """One call of `ip` goes on after what fails, and says which line it was."""
+    interface = interface_of(namespace)
+    routes = [f"172.16.{n}.0/24" for n in range(50)]
+    routes += [f"fd05:{n:x}::/32" for n in range(50)]
+    addresses = (address("10.0.0.1/24"), address("fd00::1/64"))
+    wanted = WantedState("wg0", 1420, addresses, tuple(map(prefix, routes)))
+    interface.apply(wanted)
+    assert interface.restore() == []  # nothing was lost
+    for line in ("tuntap add dev wg1 mode tun", "link set wg1 up"):
+        assert namespace(("ip", *line.split())).ok
+    for state in ("down", "up"):
+        assert namespace(("ip", "link", "set", state, "dev", "wg0")).ok
+    taken = ["172.16.7.0/24", "fd05:9::/32"]
+    for one in taken:
+        metric = ("metric", "1024") if ":" in one else ()
+        assert namespace(("ip", "route", "add", one, "dev", "wg1", *metric)).ok
+    namespace.fed.clear()
+    failed = interface.restore()
+    assert [words.split()[4] for words in failed] == taken
+    assert all("another interface has this route" in words for words in failed)
+    assert len(namespace.fed) == 2
+    for one in taken:
+        assert namespace(("ip", "route", "delete", one, "dev", "wg1")).ok
+    assert interface.restore() == []
+    check(namespace, wanted)
+    assert interface.undo_all() == []
 
 
 def test_a_change_after_the_interface_was_down(namespace: Namespace) -> None:

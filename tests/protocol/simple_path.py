@@ -192,6 +192,9 @@ class SimplePath:
     def clear_source(self) -> None:
         self.source = None
 
+    def forget_source(self) -> None:
+        self.source = None
+
     def note_sent(self, now: int, size: int) -> None:
         assert now == self._clock()
         self._sent(size, data=False)

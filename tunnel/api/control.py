@@ -26,7 +26,6 @@ from tunnel.errors import NotPermitted, TunnelError
 from tunnel.manager import Manager
 from tunnel.peer_edits import ACTIONS, PeerEdit
 from tunnel.prepare import (
-    Confirmation,
     Prepared,
     PreparedEdits,
     own_path,
@@ -83,7 +82,7 @@ class ControlDoor:
 
     def _then(
         self,
-        job: Callable[[], Prepared | PreparedEdits | Confirmation],
+        job: Callable[[], Prepared | PreparedEdits],
         finish: Callable[[Any], object],
         reply: Reply,
     ) -> None:
@@ -195,13 +194,10 @@ class ControlDoor:
         self._manager.reload_soon(_SOURCE, then)
 
     def _confirm(self, _: Request, reply: Reply) -> None:
-        trial = self._manager.trial
+        def told(error: Exception | None) -> None:
+            reply(_refusal(error) if error else _result({"confirmed": True}))
 
-        def finish(prepared: Confirmation) -> dict[str, Any]:
-            trial.confirm(prepared)
-            return {"confirmed": True}
-
-        self._then(trial.prepare, finish, reply)
+        self._manager.trial.confirm_soon(told)
 
 
 def _prepare(manager: Manager, request: Request) -> Prepared:

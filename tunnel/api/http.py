@@ -106,7 +106,7 @@ class HttpServer:
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
-                access_log=False,
+                access_log=True,  # False would be said to the logger of all servers
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
@@ -120,13 +120,13 @@ class HttpServer:
         self._thread = threading.Thread(
             target=self._run, name="tunnel-http", daemon=True
         )
-        log_like_us()
         self._thread.start()
         log.info("the HTTP API listens on %s", self.address)
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._server.serve([self._listener]))
+            with log_like_us():
+                asyncio.run(self._server.serve([self._listener]))
         except Exception:
             log.exception("the HTTP API ended")
         finally:

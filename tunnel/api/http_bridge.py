@@ -100,6 +100,38 @@ class Bridge:
             if record:
                 self.snapshots.forget()
 
+    async def begun(
+        self,
+        begin: Callable[[Callable[[Exception | None], None]], None],
+        result: Callable[[], T],
+    ) -> T:
+        """The result of `result`, in the control thread, when what `begin` begins there
+        has ended; `begin` gets whom to tell of that, with an error if it is one. It
+        goes on when nobody waits for the answer any more, begun or not."""
+        future: Future[T] = Future()
+
+        def ended(error: Exception | None) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                if error is not None:
+                    raise error
+                future.set_result(result())
+            except Exception as failure:  # noqa: BLE001 - it belongs to the caller
+                future.set_exception(failure)
+
+        def start() -> None:
+            try:
+                begin(ended)
+            except Exception as error:  # noqa: BLE001 - as above
+                ended(error)
+
+        self.engine.submit(start)
+        try:
+            return await self._outcome(future, None)
+        finally:
+            self.snapshots.forget()
+
     def _use(self, outcome: Future[P], act: Callable[[P], T], record: str) -> T:
         """What the manager refuses, it has recorded and discarded."""
         error = outcome.exception()

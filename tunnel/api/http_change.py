@@ -15,8 +15,8 @@ from tunnel.api.http_history import peers_of
 from tunnel.api.http_models import Applied, NewPeer, PeerChanged, PeerToRemove
 from tunnel.api.http_views import diffs_of
 from tunnel.api.problems import Refusal
+from tunnel.confirmation import Told
 from tunnel.peer_edits import PeerEdit
-from tunnel.prepare import Confirmation
 from tunnel.reloads import changes_of
 from tunnel.state.plan import Plan
 from tunnel.state.render import key_text
@@ -98,13 +98,11 @@ def _add_confirmation(routes: APIRouter, bridge: Bridge) -> None:
     async def confirm(response: Response) -> Applied:
         """Keep the change that was made with `confirm_within`."""
 
-        def keep(prepared: Confirmation) -> Applied:
-            manager.trial.confirm(prepared)
-            return _plain(bridge, "confirmed")
+        def keep(told: Told) -> None:
+            check_pending()
+            manager.trial.confirm_soon(told)
 
-        await bridge.change(check_pending)
-        answer = await bridge.prepared(manager.trial.prepare, keep)
-        bridge.snapshots.forget()
+        answer = await bridge.begun(keep, lambda: _plain(bridge, "confirmed"))
         return _stamped(bridge, response, answer)
 
     @routes.post("/api/rollback")

@@ -4,16 +4,19 @@ how many there are is in the hands of those who connect.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 __all__ = ["Forward", "log_like_us"]
 
 log = logging.getLogger("tunnel.http")
 
-_LOGGERS: Final = ("uvicorn", "asyncio")
+# where they are made: what is above them does not filter
+_LOGGERS: Final = ("uvicorn.error", "uvicorn.asgi", "asyncio")
 _MOST: Final = 10
 _SECONDS: Final = 60.0
 
@@ -44,10 +47,24 @@ class Forward(logging.Handler):
         self._passed = self._left_out = 0
 
 
-def log_like_us() -> None:
-    """From now on, in this process."""
-    forward = Forward(logging.WARNING)
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [forward]
-        logger.propagate = False
+@contextlib.contextmanager
+def log_like_us() -> Iterator[None]:
+    """For what this thread says meanwhile. Both loggers are the whole process's, which
+    may have an event loop or a server of its own: theirs is not touched."""
+    forward, here = Forward(logging.WARNING), threading.get_ident()
+
+    def take(record: logging.LogRecord) -> bool:
+        if threading.get_ident() != here:
+            return True
+        if record.levelno >= forward.level:
+            forward.handle(record)
+        return False
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(take)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(take)

@@ -39,6 +39,7 @@ class ProblemProtocol(H11Protocol):
 
     def __init__(self, *args: Any, limits: Limits | None = None, **rest: Any) -> None:
         super().__init__(*args, **rest)
+        self.access_log = False
         self._limits = limits or Limits()
         self._deadline: asyncio.TimerHandle | None = None
         self._between = False  # two requests, of the second nothing has come

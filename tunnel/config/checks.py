@@ -51,18 +51,20 @@ def _interface(config: Config, check: Checked) -> InterfaceState:
         one = check.value(("tunnel", "address"), lambda: parse_address(text), None)
         addresses += [one] if one else []
     addresses += check.each(("tunnel", "addresses"), tunnel.addresses, parse_address)
-    if tunnel.mtu < IPV6_MIN_MTU and any(len(a) == 16 for a, _ in addresses):
+    routes = check.prefixes(("tunnel", "routes"), tunnel.routes)
+    ours = (*addresses, *(routes if tunnel.auto_configure else ()))
+    if tunnel.mtu < IPV6_MIN_MTU and any(len(a) == 16 for a, _ in ours):
         check.found.add(
             ("tunnel", "mtu"),
             f"IPv6 needs an MTU of at least {IPV6_MIN_MTU}",
-            f"write {IPV6_MIN_MTU} or more, or take the IPv6 address out",
+            f"write {IPV6_MIN_MTU} or more, or take the IPv6 addresses and routes out",
         )
     return InterfaceState(
         kind=tunnel.type,
         name=name,
         mtu=tunnel.mtu,
         addresses=tuple(dict.fromkeys(addresses)),
-        routes=check.prefixes(("tunnel", "routes"), tunnel.routes),
+        routes=routes,
         dns=tuple(dict.fromkeys(check.each(("tunnel", "dns"), tunnel.dns, parse_ip))),
         auto_configure=tunnel.auto_configure and tunnel.type == "tun",
         workers=_workers(config, check),

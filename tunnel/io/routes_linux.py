@@ -28,11 +28,18 @@ _GROUP_LINK: Final = 0x1
 _GROUPS_IPV4: Final = 0x10 | 0x40 | 0x80  # address, route, rule
 _GROUPS_IPV6: Final = 0x100 | 0x400 | 0x40000
 _GROUPS: Final = _GROUP_LINK | _GROUPS_IPV4 | _GROUPS_IPV6
+# Routes that name a nexthop object follow it, without a message of their own if
+# net.ipv4.nexthop_compat_mode is 0. By number, no bit: kernels before 5.3 have none.
+_RTNLGRP_NEXTHOP: Final = 32
+_SOL_NETLINK: Final = 270
+_NETLINK_ADD_MEMBERSHIP: Final = 1
 
 _RTM_NEWROUTE: Final = 24
 _RTM_GETROUTE: Final = 26
-_ROUTE_CHANGES: Final = {24, 25}  # new, deleted
-_CHANGES: Final = _ROUTE_CHANGES | {16, 17, 20, 21, 32, 33}  # link, address, rule
+_ROUTE_CHANGES: Final = {24, 25}  # new, deleted; so with the others
+_LINK_ADDRESS_RULE: Final = {16, 17, 20, 21, 32, 33}
+_NEXTHOP_CHANGES: Final = {104, 105}
+_CHANGES: Final = _ROUTE_CHANGES | _LINK_ADDRESS_RULE | _NEXTHOP_CHANGES
 _RTM_F_CLONED: Final = 0x200  # a cache's entry, no route
 _RTN_LOCAL: Final = 2
 
@@ -46,6 +53,7 @@ _RTA_DPORT: Final = 29
 
 # family, destination and source prefix, TOS, table, protocol, scope, type, flags
 _ROUTE: Final = struct.Struct("=8BI")
+_ERROR: Final = struct.Struct("=i")  # -errno; the request follows
 _AT_ONCE: Final = 64  # answers that surely fit into the receive buffer
 
 
@@ -65,14 +73,19 @@ class Route(NamedTuple):
 
     ifindex: int  # 0: it would not
     local: bool = False  # the destination is an address of this system
+    error: int = 0  # errno: why it would not
 
 
 class RouteMonitor:
-    """Notices changes of routes, rules, addresses and links in the network namespace
-    in which it was made."""
+    """Notices changes of routes, nexthops, rules, addresses and links in the network
+    namespace in which it was made."""
 
     def __init__(self) -> None:
         self._socket = open_rtnetlink(_GROUPS)
+        with suppress(OSError):  # it has no nexthop objects either
+            self._socket.setsockopt(
+                _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _RTNLGRP_NEXTHOP
+            )
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -166,8 +179,8 @@ def question_body(question: Question) -> bytes:
 
 def read_answer(kind: int, body: bytes) -> Route | None:
     """A message of the kernel to an RTM_GETROUTE; None: it is no answer."""
-    if kind == NLMSG_ERROR:
-        return Route(0)
+    if kind == NLMSG_ERROR and len(body) >= _ERROR.size:
+        return Route(0, error=-_ERROR.unpack_from(body)[0])
     if kind != _RTM_NEWROUTE or len(body) < _ROUTE.size:
         return None
     route_type = _ROUTE.unpack_from(body)[7]

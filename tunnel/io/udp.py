@@ -25,9 +25,10 @@ __all__ = ["RECEIVE_BYTES", "SEND_BYTES", "UdpSockets"]
 # 1 MiB the stream alone fills it, and a handshake that is lost there comes again 5 s
 # later; what a stream keeps in it is its window's size, not the buffer's.
 RECEIVE_BYTES: Final = 4 << 20
-# Out: some milliseconds of full speed. The usual default (208 KiB, some 90 full
-# datagrams) overflows during a single batch of the pump; more only adds delay.
-SEND_BYTES: Final = 1 << 20
+# Out: more than an interface's queue holds, which then drops what is too much. All
+# peers share the buffer: one that is flooded through a slow uplink must not fill it, or
+# nothing goes to the others either. (WireGuard's own module knows no limit at all.)
+SEND_BYTES: Final = 32 << 20
 
 _BIND_TRIES: Final = 100  # R72
 _WILDCARDS: Final[Mapping[int, str]] = {

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from tunnel.errors import NetconfigError
 
 __all__ = [
+    "IPV6_MTU_MIN",
     "Address",
     "Argv",
     "Command",

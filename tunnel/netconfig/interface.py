@@ -8,7 +8,8 @@ from typing import Final
 
 from tunnel.netconfig import diff, system
 from tunnel.netconfig.base import Command, WantedState
-from tunnel.netconfig.runner import Runner
+from tunnel.netconfig.linux import listed, listing
+from tunnel.netconfig.runner import Runner, complaint
 
 __all__ = ["Interface", "Planner"]
 
@@ -56,10 +57,23 @@ class Interface:
 
     def restore(self) -> list[str]:
         """Adds addresses and routes that the interface lost meanwhile, as it does by
-        going down; what is there stays. Returns what did not work, in words."""
+        going down; what is there stays. Returns what did not work, in words, as it is
+        when another interface has taken a route."""
         bare = replace(self._state, addresses=(), routes=())
         missing = self._planner(bare, self._state)
-        return self._runner.attempt(replace(c, already=_THERE) for c in missing)
+        failed = self._runner.tried(
+            # that a route exists does not mean that it leads here
+            command if listing(command) else replace(command, already=_THERE)
+            for command in missing
+        )
+        asked = dict.fromkeys(listing(command) for command, _ in failed)
+        ours = {argv: listed(self._runner.ask(argv)) for argv in asked if argv}
+
+        def is_there(command: Command) -> bool:
+            argv = listing(command)
+            return argv is not None and command.argv[4] in ours[argv]
+
+        return [complaint(c, result) for c, result in failed if not is_there(c)]
 
     def undo_all(self) -> list[str]:
         """Makes the interface what it was at the start, as far as that goes; once.

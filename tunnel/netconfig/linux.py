@@ -9,6 +9,8 @@ are left alone.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_network
 from typing import Final
 
 from tunnel.errors import NetconfigError
@@ -24,7 +26,7 @@ from tunnel.netconfig.base import (
     text,
 )
 
-__all__ = ["RULE_PRIORITY", "commands"]
+__all__ = ["RULE_PRIORITY", "commands", "listed", "listing"]
 
 # Lower is asked first: the main table without its default route, then the tunnel's.
 # What carries the fwmark comes to the whole main table behind both, and so to the same
@@ -43,6 +45,28 @@ _NO_RULE: Final = ("No such file or directory",)
 def commands(observed: WantedState | None, wanted: WantedState) -> list[Command]:
     """See `diff.commands`. NetconfigError for a default route without a fwmark."""
     return diff.commands(_Linux(), observed, wanted)
+
+
+def listing(command: Command) -> Argv | None:
+    """Of a command that adds a route: what lists the routes of its table that lead to
+    its interface. None of any other."""
+    match command.argv:
+        case ("ip", family, "route", "add", _, "dev", name, *rest):
+            table = rest[1] if rest[0] == "table" else "main"
+            return "ip", family, "route", "show", "table", table, "dev", name
+    return None
+
+
+def listed(said: str) -> set[str]:
+    """The prefixes in the answer to a `listing`, spelled as in commands."""
+    found: set[str] = set()
+    for line in said.splitlines():
+        first = line.split(maxsplit=1)[0] if line.strip() else ""
+        if first == "default":
+            found |= {"0.0.0.0/0", "::/0"}
+        with suppress(ValueError):  # a route of another kind
+            found.add(str(ip_network(first)))
+    return found
 
 
 class _Linux:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tunnel.errors import NetconfigError
 from tunnel.netconfig.base import Argv, Command
+from tunnel.netconfig.batch import Batch, batches, outcomes
 
-__all__ = ["Execute", "Result", "Runner", "execute"]
+__all__ = ["Execute", "Feed", "Result", "Runner", "complaint", "execute"]
 
 _log = logging.getLogger("tunnel.netconfig")
 
@@ -21,7 +22,8 @@ TIMEOUT_S: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a program ended; `code` is None when it did not start or did not end."""
+    """How a program ended; `code` is None when it did not start or did not end. What
+    said nothing on standard error is heard on standard output."""
 
     code: int | None
     stderr: str = ""
@@ -37,12 +39,16 @@ class Execute(Protocol):
     def __call__(self, argv: Argv) -> Result: ...
 
 
-def execute(argv: Argv) -> Result:
-    """Runs it with no input and at most TIMEOUT_S seconds; raises nothing."""
+# Runs one program with that on its standard input.
+Feed = Callable[[Argv, str], Result]
+
+
+def execute(argv: Argv, text: str = "") -> Result:
+    """Runs it with the input `text` and at most TIMEOUT_S seconds; raises nothing."""
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=text.encode(),
             capture_output=True,
             timeout=TIMEOUT_S,
             check=False,
@@ -67,10 +73,15 @@ class _Failed(Exception):
 
 
 class Runner:
-    """Executes lists of commands; keeps nothing between two of them."""
+    """Executes lists of commands; keeps nothing between two of them.
 
-    def __init__(self, run: Execute = execute) -> None:
+    `feed` executes many commands of `ip` at once where all are to be tried. Without it
+    each is a program call of its own, as it is if `run` is not the real one.
+    """
+
+    def __init__(self, run: Execute = execute, feed: Feed | None = None) -> None:
         self._run = run
+        self._feed = feed or (execute if run is execute else None)
 
     def apply(self, commands: Iterable[Command]) -> None:
         """Runs them in order, all or none of them.
@@ -93,16 +104,48 @@ class Runner:
 
     def attempt(self, commands: Iterable[Command]) -> list[str]:
         """Runs them all, whatever fails, and returns what did in words."""
+        return [complaint(*failure) for failure in self.tried(commands)]
+
+    def tried(self, commands: Iterable[Command]) -> list[tuple[Command, Result]]:
+        """Runs them all, whatever fails, and returns what did, and how."""
         failed = []
-        for command in commands:
+        for command, result in self._results(commands):
             try:
-                self._do(command, [])
-            except _Failed as failure:
-                failed.append(f"{_line(command.argv)}: {_said(failure.result)}")
+                self._judge(command, result, [])
+            except _Failed:
+                failed.append((command, result))
         return failed
 
+    def ask(self, argv: Argv) -> str:
+        """What the program prints; nothing when it fails."""
+        result = self._run(argv)
+        return result.stderr if result.ok else ""
+
+    def _results(self, commands: Iterable[Command]) -> Iterator[tuple[Command, Result]]:
+        if self._feed is None:
+            yield from ((command, self._run(command.argv)) for command in commands)
+            return
+        for batch in batches(commands):
+            results = self._fed(self._feed, batch) if len(batch.commands) > 1 else None
+            if results is None:
+                results = [self._run(command.argv) for command in batch.commands]
+            yield from zip(batch.commands, results, strict=True)
+
+    @staticmethod
+    def _fed(feed: Feed, batch: Batch) -> list[Result] | None:
+        """Of each of its commands; None: they are to be tried one by one."""
+        result = feed(batch.argv, batch.text)
+        if result.code is None:
+            return [result] * len(batch.commands)
+        said = outcomes(result.stderr, len(batch.commands), ok=result.ok)
+        if said is None:
+            return None
+        return [Result(result.code if words else 0, words or "") for words in said]
+
     def _do(self, command: Command, done: list[Command]) -> None:
-        result = self._run(command.argv)
+        self._judge(command, self._run(command.argv), done)
+
+    def _judge(self, command: Command, result: Result, done: list[Command]) -> None:
         if _as_wanted(result, command.already):
             done.append(command)
         elif command.optional:
@@ -121,6 +164,13 @@ class Runner:
             if mine and not _as_wanted(result, command.undone):
                 left.append(f"{_line(command.undo)}: {_said(result)}")
         return left
+
+
+def complaint(command: Command, result: Result) -> str:
+    """The command that failed, what it said, and what to do about it."""
+    hint = _hint(command.argv, result)
+    told = f"{_line(command.argv)}: {_said(result)}"
+    return f"{told} ({hint})" if hint else told
 
 
 def _failure(command: Command, result: Result, left: list[str]) -> NetconfigError:
