@@ -51,6 +51,7 @@ def _panel(axes: Any, part: dict[str, Any], key: str) -> None:
     axes.bar_label(drawn, labels=labels, padding=2, fontsize=7)
     axes.invert_yaxis()
     axes.margins(x=0.25)
+    axes.locator_params(axis="x", nbins=5)
     better = "more" if figure["more_is_better"] else "less"
     axes.set_title(f"{figure['title']} [{figure['unit']}]", fontsize=9)
     axes.set_xlabel(f"{better} is better", fontsize=7)
