@@ -47,7 +47,7 @@ class Helper:
             return
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._work, name="tunnel-helper", daemon=True
+                target=self._work, name="tunnel-jobs", daemon=True
             )
             self._thread.start()
         self._steps.put(partial(self._try, Turn(self._claiming), job, then))

@@ -9,10 +9,11 @@ import threading
 import time
 
 import pytest
+from lab.held import named_threads, open_descriptors
 
 from tunnel._fastpath.pump import Pump
 
-from .rig import Rig, boottime, descriptors, ipv4, prefix
+from .rig import Rig, boottime, ipv4, prefix
 
 
 def test_transaction_is_invisible_until_commit_and_gone_after_abort() -> None:
@@ -138,7 +139,7 @@ def test_sockets_swap_under_traffic_loses_nothing() -> None:
         thread = threading.Thread(target=feed)
         thread.start()
         extra = [Rig.bound(socket.AF_INET, "127.0.0.1") for _ in range(2)]
-        before = descriptors()
+        before = open_descriptors()
         for n in range(200):
             with rig.pump.begin() as t:
                 t.set_sockets(extra[n % 2].fileno(), rig.udp6.fileno())
@@ -149,7 +150,7 @@ def test_sockets_swap_under_traffic_loses_nothing() -> None:
             s.close()
         assert received == [i.to_bytes(4, "big") for i in range(len(received))]
         rig.until(lambda: rig.drain() or rig.pump.retired == 0)
-        assert descriptors() == before - 2
+        assert open_descriptors() == before - 2
 
 
 def test_commits_by_the_thousand_under_traffic_misroute_nothing(seed: int) -> None:
@@ -272,8 +273,7 @@ def test_connected_transport_needs_no_addresses() -> None:
 
 
 def test_stop_is_idempotent_and_leaks_nothing() -> None:
-    before = descriptors()
-    threads = threading.active_count()
+    before = open_descriptors()
     for _ in range(50):
         with Rig() as rig:
             path, end, keypair = rig.session("10.0.0.2/32")
@@ -287,18 +287,18 @@ def test_stop_is_idempotent_and_leaks_nothing() -> None:
             rig.pump.begin()
         with pytest.raises(RuntimeError):
             rig.pump.add_peer(None)
-    assert descriptors() == before
-    assert threading.active_count() == threads
+    assert open_descriptors() == before
+    assert not named_threads("tunnel-pump", "tunnel-helper")
 
 
 def test_pump_whose_second_queue_is_none_leaves_nothing_open() -> None:
-    before = descriptors()
+    before = open_descriptors()
     a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with a, b:
         for _ in range(20):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 Pump(a.fileno(), workers=2, more_queues=[10**6])
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_removing_a_peer_twice_in_a_transaction_removes_it_once() -> None:
@@ -314,7 +314,7 @@ def test_removing_a_peer_twice_in_a_transaction_removes_it_once() -> None:
 
 
 def test_pump_that_never_started_frees_itself() -> None:
-    before = descriptors()
+    before = open_descriptors()
     for _ in range(20):
         a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with a, b:
@@ -322,7 +322,7 @@ def test_pump_that_never_started_frees_itself() -> None:
             pump.add_peer(None)
             del pump
     gc.collect()
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_secrets_do_not_show() -> None:

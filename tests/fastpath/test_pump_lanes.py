@@ -12,13 +12,14 @@ import threading
 import time
 
 import pytest
+from lab.held import named_threads, open_descriptors
 
 from tunnel._fastpath.pump import Path, Pump
 from tunnel.io.sockopt import set_buffers
 from tunnel.io.steering_linux import queue_of, steer_sockets
 
 from . import rig as rig_module
-from .rig import FarEnd, Rig, descriptors, ipv4, prefix
+from .rig import FarEnd, Rig, ipv4, prefix
 from .test_pump_control import *  # noqa: F403
 from .test_pump_cookies import *  # noqa: F403
 from .test_pump_helper import *  # noqa: F403
@@ -243,13 +244,13 @@ def test_what_moves_to_a_peer_of_another_worker_follows_it() -> None:
 def test_descriptors_and_threads_come_back() -> None:
     with Rig(workers=1):
         pass
-    before, threads = descriptors(), threading.active_count()
+    before = open_descriptors()
     for workers in (2, 16):
         with Rig(workers=workers) as rig:
-            assert threading.active_count() == threads + 2 * workers
+            assert len(named_threads("tunnel-pump", "tunnel-helper")) == 2 * workers
             rig.session("10.0.1.1/32")
-        assert descriptors() == before
-        assert threading.active_count() == threads
+        assert open_descriptors() == before
+        assert not named_threads("tunnel-pump", "tunnel-helper")
 
 
 def test_queue_of_spreads_neighbours() -> None:

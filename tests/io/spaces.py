@@ -8,7 +8,6 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -66,7 +65,3 @@ def new_space(prefix: str) -> Iterator[Space]:
         yield space
     finally:
         subprocess.run(["ip", "netns", "delete", space.name], check=True, timeout=20)
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from lab.held import open_descriptors
 
 from tunnel.io.distant_link_linux import DistantLink
 from tunnel.io.link_linux import LinkEvent
 from tunnel.io.tun import open_tun
 from tunnel.io.tun_linux import LinuxTun
 
-from .spaces import Space, new_space, open_descriptors
+from .spaces import Space, new_space
 
 pytestmark = pytest.mark.usefixtures("require_tun")
 

@@ -8,11 +8,12 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError
 from tunnel.io.link_linux import LinkEvent, LinkMonitor
 
-from .spaces import Space, new_space, open_descriptors
+from .spaces import Space, new_space
 
 pytestmark = pytest.mark.usefixtures("require_tun")
 

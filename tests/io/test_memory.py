@@ -7,12 +7,11 @@ import select
 import threading
 
 import pytest
+from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError
 from tunnel.io.base import SendResult
 from tunnel.io.memory import memory_tun, memory_udp
-
-from .spaces import open_descriptors
 
 A = (bytes([10, 0, 0, 1]), 1000, 0)
 B = (bytes([10, 0, 0, 2]), 2000, 0)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab.held import open_descriptors
 
 from tunnel.io.presence_linux import Presence
 
@@ -18,10 +19,6 @@ def readable(presence: Presence) -> bool:
 
 def quiet(presence: Presence) -> bool:
     return not select.select([presence.fileno()], [], [], 0)[0]
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Sequence
 
 import pytest
+from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError
 from tunnel.io import steering_linux, tun_linux
@@ -19,7 +20,7 @@ from tunnel.io.steering_linux import queue_of
 from tunnel.io.tun import open_tun
 from tunnel.io.udp import UdpSockets
 
-from .spaces import Space, open_descriptors
+from .spaces import Space
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError, NotSupported
 from tunnel.io import tun_default, tun_linux
 from tunnel.io.tun import open_tun, tun_from_fd
 from tunnel.io.tun_linux import LinuxTun, set_offloads
 
-from .spaces import Space, new_space, open_descriptors
+from .spaces import Space, new_space
 
 pytestmark = pytest.mark.usefixtures("require_tun")
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError, NotPermitted
 from tunnel.io import sockopt, udp
@@ -22,7 +23,7 @@ from tunnel.io.base import SendResult
 from tunnel.io.sockopt import UdpOffloads, probe_offloads
 from tunnel.io.udp import UdpSockets
 
-from .spaces import Space, new_space, open_descriptors
+from .spaces import Space, new_space
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 TOS = 0x88

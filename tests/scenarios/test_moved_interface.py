@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.held import open_descriptors
 from lab.network import Lab, Namespace
 from lab.process import wait_until
 from lab.traffic import ping
@@ -133,13 +133,9 @@ def described(host: Namespace, name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 def test_it_is_followed_from_one_namespace_to_the_next_and_home(rig: Rig) -> None:
     rig.assert_traffic(rig.home)
-    before = descriptors()
+    before = open_descriptors()
     ways = [(rig.home, rig.first), (rig.first, rig.second), (rig.second, rig.home)]
     for near, far in ways:
         rig.move(near, far)
@@ -156,7 +152,7 @@ def test_it_is_followed_from_one_namespace_to_the_next_and_home(rig: Rig) -> Non
         far.ip("link", "set", "wg0", "up")
         rig.moved.soon("up", lambda: rig.moved.engine.device.up)
     rig.assert_traffic(rig.home)
-    assert descriptors() == before
+    assert open_descriptors() == before
     assert rig.moved.failure is None
 
 
