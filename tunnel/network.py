@@ -39,8 +39,8 @@ def wanted_state(state: DeviceState) -> WantedState | None:
 class SystemNetwork:
     """Configures the interface by plans and takes everything back at the end.
 
-    Control thread only: the commands (`ip`) block it for some milliseconds each, while
-    packets go on.
+    Control thread only: the programs (`ip`) block it for some milliseconds each, while
+    packets go on. All addresses and routes take few of them (netconfig/batch.py).
     """
 
     def __init__(self, runner: Runner | None = None) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_interface, ip_network
 
 from tunnel.netconfig.base import Argv, connected, prefix_text
-from tunnel.netconfig.runner import Result
+from tunnel.netconfig.programs import Result
+from tunnel.netconfig.runner import Runner
 
 
 class Refused(Exception):
@@ -47,6 +48,9 @@ class Model:
         mine, rules = frozenset(self.routes), frozenset(self.rules)
         return self.up, self.mtu, shown, mine, rules, self.dns
 
+    def runner(self) -> Runner:
+        return Runner(self)
+
     def local(self) -> set[str]:
         """Addresses that answer, without their prefix lengths."""
         return {a.split("/")[0] for a, _ in self.addresses}
@@ -70,20 +74,26 @@ class LinuxModel(Model):
     newer = True
     batches = 0
     gives_up = ""
+    hangs_after = -1  # so many lines of a batch; once
     others: frozenset[str] = frozenset()  # prefixes that lead to another interface
 
     def feed(self, argv: Argv, text: str) -> Result:
         """`ip` with many commands; the line of which it is said to give up is the one
-        with `gives_up` in it."""
+        with `gives_up` in it, the one before which it hangs is at `hangs_after`."""
         self.batches += 1
-        assert argv[2:] == ("-force", "-batch", "-")
+        assert argv[2:] in (("-force", "-batch", "-"), ("-batch", "-"))
         heard = []
         for number, line in enumerate(text.splitlines(), 1):
+            if number - 1 == self.hangs_after:
+                self.hangs_after = -1
+                return Result(None, "no answer")
             if self.gives_up and self.gives_up in line:
                 return Result(255, "".join([*heard, f"Error: {self.gives_up}\n"]))
             result = self((*argv[:2], *line.split()))
             if not result.ok:
                 heard.append(f"{result.stderr}\nCommand failed -:{number}\n")
+                if "-force" not in argv:
+                    break
         return Result(1 if heard else 0, "".join(heard))
 
     def __call__(self, argv: Argv) -> Result:
@@ -217,6 +227,13 @@ class LinuxModel(Model):
             raise Refused("RTNETLINK answers: No such file or directory")
         else:
             self.rules.remove(rule)
+
+
+class TogetherModel(LinuxModel):
+    """Is given many commands at once."""
+
+    def runner(self) -> Runner:
+        return Runner(self, self.feed)
 
 
 class WindowsModel(Model):

@@ -21,12 +21,13 @@ from tunnel.netconfig.base import (
 from tunnel.netconfig.interface import Interface
 from tunnel.netconfig.runner import Runner
 
-from .models import LinuxModel, Model, WindowsModel
+from .models import LinuxModel, Model, TogetherModel, WindowsModel
 from .states import address, prefix, random_state
 
 Commands = Callable[[WantedState | None, WantedState], list[Command]]
 SYSTEMS = [
     pytest.param(linux.commands, LinuxModel, id="linux"),
+    pytest.param(linux.commands, TogetherModel, id="linux, together"),
     pytest.param(windows.commands, WindowsModel, id="windows"),
 ]
 both = pytest.mark.parametrize(("commands", "model_of"), SYSTEMS)
@@ -37,7 +38,7 @@ def at(
 ) -> tuple[Model, Runner]:
     """A model in that state, and the runner that brought it there."""
     model = model_of()
-    runner = Runner(model)
+    runner = model.runner()
     if state is not None:
         runner.apply(commands(None, state))
     return model, runner

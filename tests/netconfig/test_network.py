@@ -12,7 +12,7 @@ from tunnel.errors import NetconfigError
 from tunnel.netconfig import linux
 from tunnel.netconfig.base import WantedState
 from tunnel.netconfig.interface import Interface
-from tunnel.netconfig.runner import Result, Runner
+from tunnel.netconfig.runner import Runner
 from tunnel.network import SystemNetwork
 from tunnel.state.model import DeviceState, InterfaceState
 
@@ -189,14 +189,45 @@ def test_what_a_batch_gives_up_is_done_one_by_one(
     assert caplog.messages == []
 
 
+def test_a_batch_whose_state_nobody_knows_is_taken_back_and_done_one_by_one(
+    model: LinuxModel,
+) -> None:
+    network = SystemNetwork(Runner(model, model.feed))
+    routes = tuple(prefix(f"172.16.{n}.0/24") for n in range(9))
+    many = replace(CONFIGURED.interface, routes=routes)
+    model.gives_up = "172.16.5.0/24"
+    network.change(FOUND, replace(CONFIGURED, interface=many))
+    assert {r[0] for r in model.routes} == {f"172.16.{n}.0/24" for n in range(9)}
+    before = model.batches
+    network.close()
+    assert model.routes == set()
+    assert model.batches == before  # never again
+
+
+def test_a_change_whose_batch_does_not_end_is_undone(model: LinuxModel) -> None:
+    """Some of it may have had its effect; nothing of it stays."""
+    network = SystemNetwork(Runner(model, model.feed))
+    network.change(FOUND, CONFIGURED)
+    before = model.snapshot()
+    routes = tuple(prefix(f"172.16.{n}.0/24") for n in range(9))
+    model.hangs_after = 5
+    with pytest.raises(NetconfigError, match=r"172\.16\.0\.0/24 .*: no answer$"):
+        network.change(
+            CONFIGURED,
+            replace(CONFIGURED, interface=replace(CONFIGURED.interface, routes=routes)),
+        )
+    assert model.snapshot() == before
+
+
 def test_a_batch_that_does_not_end_says_so_of_each(
     model: LinuxModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    network = SystemNetwork(Runner(model, lambda *_: Result(None, "no answer")))
+    network = SystemNetwork(Runner(model, model.feed))
     routes = tuple(prefix(f"172.16.{n}.0/24") for n in range(3))
     many = replace(CONFIGURED.interface, routes=routes)
     network.change(FOUND, replace(CONFIGURED, interface=many))
     model.down_and_up()
+    model.hangs_after = 0
     with caplog.at_level(logging.WARNING, "tunnel.network"):
         network.restore()
     told = [m for m in caplog.messages if "route add" in m]

@@ -11,7 +11,7 @@ from typing import Final
 
 from tunnel.netconfig.base import Argv, Command
 
-__all__ = ["Batch", "batches", "outcomes"]
+__all__ = ["Batch", "batches", "first_failure", "outcomes"]
 
 _FAMILIES: Final = ("-4", "-6")
 _FAILED: Final = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
@@ -25,10 +25,10 @@ class Batch:
 
     commands: tuple[Command, ...]
 
-    @property
-    def argv(self) -> Argv:
-        """Runs them all, whatever fails; `text` is its input."""
-        return "ip", self.commands[0].argv[1], "-force", "-batch", "-"
+    def argv(self, *, go_on: bool) -> Argv:
+        """Runs them up to the first that fails, or `go_on`; `text` is its input."""
+        force = ("-force",) if go_on else ()
+        return "ip", self.commands[0].argv[1], *force, "-batch", "-"
 
     @property
     def text(self) -> str:
@@ -72,3 +72,15 @@ def outcomes(heard: str, count: int, *, ok: bool) -> list[str | None] | None:
         found[line - 1] = heard[start : failure.start()].strip() or "it failed"
         start = failure.end()
     return None if not start or heard[start:].strip() else found
+
+
+def first_failure(heard: str, count: int) -> tuple[int, str] | None:
+    """Which of `count` lines, counted from 0, was the last that ran because it failed,
+    and what it said. None when that cannot be told, as with `outcomes`."""
+    found = _FAILED.search(heard)
+    if found is None or heard[found.end() :].strip():
+        return None
+    line = int(found[1])
+    if not 1 <= line <= count:
+        return None
+    return line - 1, heard[: found.start()].strip() or "it failed"

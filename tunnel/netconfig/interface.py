@@ -8,8 +8,9 @@ from typing import Final
 
 from tunnel.netconfig import diff, system
 from tunnel.netconfig.base import Command, WantedState
+from tunnel.netconfig.complaints import complaint
 from tunnel.netconfig.linux import listed, listing
-from tunnel.netconfig.runner import Runner, complaint
+from tunnel.netconfig.runner import Runner
 
 __all__ = ["Interface", "Planner"]
 

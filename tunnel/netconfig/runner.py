@@ -1,66 +1,27 @@
-"""Executes commands: without a shell, all or none, in a predictable language."""
+"""Executes lists of commands: all or none of them, or as many as work."""
 
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from tunnel.errors import NetconfigError
 from tunnel.netconfig.base import Argv, Command
-from tunnel.netconfig.batch import Batch, batches, outcomes
+from tunnel.netconfig.batch import Batch, batches, first_failure, outcomes
+from tunnel.netconfig.complaints import (
+    as_wanted,
+    complaint,
+    failure,
+    line_of,
+    said_by,
+)
+from tunnel.netconfig.programs import Execute, Feed, Result, execute
 
-__all__ = ["Execute", "Feed", "Result", "Runner", "complaint", "execute"]
+__all__ = ["Runner"]
 
 _log = logging.getLogger("tunnel.netconfig")
 
-TIMEOUT_S: Final = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a program ended; `code` is None when it did not start or did not end. What
-    said nothing on standard error is heard on standard output."""
-
-    code: int | None
-    stderr: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.code == 0
-
-
-class Execute(Protocol):
-    """Runs one program to its end. `execute` is the real one."""
-
-    def __call__(self, argv: Argv) -> Result: ...
-
-
-# Runs one program with that on its standard input.
-Feed = Callable[[Argv, str], Result]
-
-
-def execute(argv: Argv, text: str = "") -> Result:
-    """Runs it with the input `text` and at most TIMEOUT_S seconds; raises nothing."""
-    try:
-        done = subprocess.run(
-            argv,
-            input=text.encode(),
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except subprocess.TimeoutExpired:
-        return Result(None, f"no answer within {TIMEOUT_S:g} s")
-    except OSError as error:
-        return Result(None, error.strerror or str(error))
-    # netsh reports its errors on standard output
-    said = done.stderr.strip() or done.stdout.strip()
-    return Result(done.returncode, said.decode(errors="replace"))
+_DONE: Final = Result(0)
 
 
 class _Failed(Exception):
@@ -73,10 +34,11 @@ class _Failed(Exception):
 
 
 class Runner:
-    """Executes lists of commands; keeps nothing between two of them.
+    """Executes lists of commands; keeps nothing between two of them but whether this
+    system's `ip` takes many commands at once.
 
-    `feed` executes many commands of `ip` at once where all are to be tried. Without it
-    each is a program call of its own, as it is if `run` is not the real one.
+    `feed` executes those. Without it each is a program call of its own, as it is if
+    `run` is not the real one.
     """
 
     def __init__(self, run: Execute = execute, feed: Feed | None = None) -> None:
@@ -90,16 +52,15 @@ class Runner:
         the one that failed.
         """
         done: list[Command] = []
+        doubtful: list[Command] = []  # that may have had their effect
         try:
-            for command in commands:
-                self._do(command, done)
+            for batch in self._batches(commands):
+                self._do(batch.commands, done, doubtful)
         except _Failed as failed:
-            # what did not end in time may have had its effect
-            tried = [failed.command] if failed.result.code is None else []
-            left = self._undo([*done, *tried], sure=len(done))
-            raise _failure(failed.command, failed.result, left) from None
+            left = self._undo([*done, *doubtful], sure=len(done))
+            raise failure(failed.command, failed.result, left) from None
         except BaseException:
-            self._undo(done, sure=0)
+            self._undo([*done, *doubtful], sure=0)
             raise
 
     def attempt(self, commands: Iterable[Command]) -> list[str]:
@@ -121,98 +82,89 @@ class Runner:
         result = self._run(argv)
         return result.stderr if result.ok else ""
 
-    def _results(self, commands: Iterable[Command]) -> Iterator[tuple[Command, Result]]:
-        if self._feed is None:
-            yield from ((command, self._run(command.argv)) for command in commands)
-            return
-        for batch in batches(commands):
-            results = self._fed(self._feed, batch) if len(batch.commands) > 1 else None
+    # --- all or none
+
+    def _do(
+        self, commands: Sequence[Command], done: list[Command], doubtful: list[Command]
+    ) -> None:
+        while commands:
+            doubtful[:] = commands if self._feed else commands[:1]
+            results = self._up_to_a_failure(doubtful)
             if results is None:
-                results = [self._run(command.argv) for command in batch.commands]
-            yield from zip(batch.commands, results, strict=True)
+                self._undo(doubtful, sure=0)
+                self._feed = None
+                continue
+            if results[-1].code is not None:
+                doubtful.clear()
+            elif len(doubtful) > 1:
+                raise _Failed(doubtful[0], results[-1])
+            for command, result in zip(commands, results, strict=False):
+                self._judge(command, result, done)
+            commands = commands[len(results) :]
 
-    @staticmethod
-    def _fed(feed: Feed, batch: Batch) -> list[Result] | None:
-        """Of each of its commands; None: they are to be tried one by one."""
-        result = feed(batch.argv, batch.text)
+    def _up_to_a_failure(self, commands: Sequence[Command]) -> list[Result] | None:
+        """Of those that ran, one at least; None: nobody knows which did."""
+        if self._feed is None or len(commands) == 1:
+            return [self._run(commands[0].argv)]
+        batch = Batch(tuple(commands))
+        result = self._feed(batch.argv(go_on=False), batch.text)
+        if result.ok:
+            return [_DONE] * len(commands)
         if result.code is None:
-            return [result] * len(batch.commands)
-        said = outcomes(result.stderr, len(batch.commands), ok=result.ok)
-        if said is None:
+            return [result]
+        found = first_failure(result.stderr, len(commands))
+        if found is None:
             return None
-        return [Result(result.code if words else 0, words or "") for words in said]
-
-    def _do(self, command: Command, done: list[Command]) -> None:
-        self._judge(command, self._run(command.argv), done)
-
-    def _judge(self, command: Command, result: Result, done: list[Command]) -> None:
-        if _as_wanted(result, command.already):
-            done.append(command)
-        elif command.optional:
-            _log.warning("could not %s: %s", command.why, _said(result))
-        else:
-            raise _Failed(command, result)
+        position, words = found
+        return [*[_DONE] * position, Result(result.code, words)]
 
     def _undo(self, done: list[Command], *, sure: int) -> list[str]:
         """Complaints about the first `sure` commands."""
-        left = []
-        for position, command in reversed(list(enumerate(done))):
-            if command.undo is None:
-                continue
-            result = self._run(command.undo)
-            mine = position < sure and not command.optional
-            if mine and not _as_wanted(result, command.undone):
-                left.append(f"{_line(command.undo)}: {_said(result)}")
-        return left
+        undoing = [
+            Command(
+                command.undo,
+                None,
+                command.why,
+                already=command.undone,
+                optional=command.optional or position >= sure,
+            )
+            for position, command in reversed(list(enumerate(done)))
+            if command.undo is not None
+        ]
+        return [
+            f"{line_of(command.argv)}: {said_by(result)}"
+            for command, result in self._results(undoing)
+            if not command.optional and not as_wanted(result, command.already)
+        ]
 
+    # --- as many as work
 
-def complaint(command: Command, result: Result) -> str:
-    """The command that failed, what it said, and what to do about it."""
-    hint = _hint(command.argv, result)
-    told = f"{_line(command.argv)}: {_said(result)}"
-    return f"{told} ({hint})" if hint else told
+    def _results(self, commands: Iterable[Command]) -> Iterator[tuple[Command, Result]]:
+        for batch in self._batches(commands):
+            yield from zip(batch.commands, self._all_of(batch), strict=True)
 
+    def _all_of(self, batch: Batch) -> list[Result]:
+        commands = batch.commands
+        if self._feed is None or len(commands) == 1:
+            return [self._run(command.argv) for command in commands]
+        result = self._feed(batch.argv(go_on=True), batch.text)
+        if result.code is None:
+            return [result] * len(commands)
+        said = outcomes(result.stderr, len(commands), ok=result.ok)
+        if said is None:
+            return [self._run(command.argv) for command in commands]
+        return [Result(result.code, words) if words else _DONE for words in said]
 
-def _failure(command: Command, result: Result, left: list[str]) -> NetconfigError:
-    message = f"cannot {command.why}: `{_line(command.argv)}`: {_said(result)}"
-    if left:
-        message += f"; these could not be undone: {'; '.join(left)}"
-    return NetconfigError(message, hint=_hint(command.argv, result))
+    def _batches(self, commands: Iterable[Command]) -> Iterator[Batch]:
+        if self._feed is not None:
+            return batches(commands)
+        return (Batch((command,)) for command in commands)
 
-
-def _as_wanted(result: Result, said: tuple[str, ...]) -> bool:
-    heard = result.stderr.lower()
-    return result.ok or any(words.lower() in heard for words in said)
-
-
-def _said(result: Result) -> str:
-    return " ".join(result.stderr.split()) or f"it ended with code {result.code}"
-
-
-def _line(argv: Argv) -> str:
-    return " ".join(word or '""' for word in argv)
-
-
-_GET: Final = {
-    "ip": "install iproute2 (apt install iproute2)",
-    "netsh": "netsh belongs to Windows: check PATH",
-}
-_HINTS: Final = (
-    ("Operation not permitted", "run as root, or with CAP_NET_ADMIN"),
-    ("requires elevation", "run it as administrator"),
-    ("Cannot find device", "the interface is gone"),
-    ("Device or resource busy", "another program is configuring the interface"),
-)
-
-
-_NO_IPV6: Final = ("IPv6 is disabled", "Permission denied", "not supported")
-
-
-def _hint(argv: Argv, result: Result) -> str:
-    if result.code is None and "No such file" in result.stderr:
-        return _GET.get(argv[0], f"install {argv[0]}")
-    if "-6" in argv and any(said in result.stderr for said in _NO_IPV6):
-        return "IPv6 is switched off here (net.ipv6.conf.*.disable_ipv6)"
-    if "route" in argv and "File exists" in result.stderr:
-        return "another interface has this route already: remove it from one of them"
-    return next((hint for said, hint in _HINTS if said in result.stderr), "")
+    @staticmethod
+    def _judge(command: Command, result: Result, done: list[Command]) -> None:
+        if as_wanted(result, command.already):
+            done.append(command)
+        elif command.optional:
+            _log.warning("could not %s: %s", command.why, said_by(result))
+        else:
+            raise _Failed(command, result)
