@@ -165,12 +165,17 @@ def _no_leftovers(test_prefix: str) -> Iterator[None]:
     """After the whole run no namespace, interface or process of it is left."""
     before = _network_names()
     yield
-    names = _network_names() - before
-    mine = {name for name in names if CI or name.startswith(test_prefix)}
-    deadline = time.monotonic() + 5
-    while (processes := _processes()) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 20  # what was told to end may take its time
+
+    def left() -> tuple[list[str], list[str]]:
+        names = _network_names() - before
+        mine = {name for name in names if CI or name.startswith(test_prefix)}
+        return sorted(mine), _processes()
+
+    while any(left()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not mine, f"left behind: {sorted(mine)}"
+    names, processes = left()
+    assert not names, f"left behind: {names}"
     assert not processes, f"still running: {processes}"
 
 
@@ -202,7 +207,7 @@ def _processes() -> list[str]:
 
 def _is_ours(process: Path) -> bool:
     # "pid (name) state ppid ...": the name may hold spaces and parentheses
-    parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
     if parent == os.getpid():
         return True
     return MARK.encode() in (process / "environ").read_bytes()

@@ -20,11 +20,12 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-__all__ = ["HEADER", "MAGIC", "main"]
+__all__ = ["HEADER", "MAGIC", "Pace", "main"]
 
 MAGIC = b"tnl\x01"
 HEADER = struct.Struct("!4sIIQQ16s")  # magic, flow, node, number, sent ns, source
 DRAIN_S = 0.3  # how long the receiver still listens after SIGTERM
+BURST_MS = 20  # of packets that are sent at once, at most
 RECEIVE_BUFFER_BYTES = 8 << 20
 SO_RCVBUFFORCE = 33
 
@@ -40,13 +41,33 @@ class Stop:
         self.asked = True
 
 
+class Pace:
+    """When which packet is due. What a sender misses while the machine stands still is
+    not made up for in one burst, which no queue would hold: all that follows is later.
+    """
+
+    def __init__(self, rate: int, start: int) -> None:
+        self._rate = rate
+        self._start = start
+        self._burst = 1 + rate * BURST_MS // 1000
+
+    def due(self, sent: int, now: int) -> int:
+        """How many should have been sent by `now`, in ns: at most a burst more."""
+        due = (now - self._start) * self._rate // 1_000_000_000 + 1
+        late = max(0, due - sent - self._burst)
+        self._start += late * 1_000_000_000 // self._rate
+        return due - late
+
+
 def _packed(address: str) -> bytes:
     """16 bytes, IPv4 in the mapped form."""
     return ipaddress.ip_address(address.removeprefix("::ffff:")).packed.rjust(16, b"\0")
 
 
 def send(options: argparse.Namespace, stop: Stop) -> dict[str, object]:
-    """Sends `count` packets, `rate` per second, without ever falling silent."""
+    """Sends `count` packets, `rate` per second, without ever falling silent.
+
+    After a standstill it goes on from there (`Pace`)."""
     family = socket.AF_INET6 if ":" in options.to else socket.AF_INET
     sender = socket.socket(family, socket.SOCK_DGRAM)
     sender.bind((options.source, 0))
@@ -55,8 +76,9 @@ def send(options: argparse.Namespace, stop: Stop) -> dict[str, object]:
     padding = b"\xa5" * max(0, options.size - HEADER.size)
     sent = errors = 0
     start = time.monotonic_ns()
+    pace = Pace(options.rate, start)
     while sent < options.count and not stop.asked:
-        due = (time.monotonic_ns() - start) * options.rate // 1_000_000_000 + 1
+        due = pace.due(sent, time.monotonic_ns())
         for number in range(sent, min(due, options.count)):
             mark = (MAGIC, options.flow, options.node, number)
             head = HEADER.pack(*mark, time.monotonic_ns(), source)

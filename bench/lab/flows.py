@@ -31,7 +31,7 @@ from typing import Any
 # run by its path: the directory of this file is not a package then
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab.flow import DRAIN_S, HEADER, MAGIC, SO_RCVBUFFORCE, Stop, _packed
+from lab.flow import DRAIN_S, HEADER, MAGIC, SO_RCVBUFFORCE, Pace, Stop, _packed
 
 __all__ = ["main"]
 
@@ -84,12 +84,13 @@ class Outgoing:
 
 
 def send(spec: dict[str, Any], stop: Stop) -> dict[str, Any]:
-    """One packet of every flow in turn, `rate` turns per second."""
+    """One packet of every flow in turn, `rate` turns per second (see `Pace`)."""
     flows = [Outgoing(flow, spec["port"], spec["size"]) for flow in spec["flows"]]
     print("ready", flush=True)
     sent, start = 0, time.monotonic_ns()
+    pace = Pace(spec["rate"], start)
     while sent < spec["count"] and not stop.asked:
-        due = (time.monotonic_ns() - start) * spec["rate"] // 1_000_000_000 + 1
+        due = pace.due(sent, time.monotonic_ns())
         for number in range(sent, min(due, spec["count"])):
             for flow in flows:
                 flow.send(number)

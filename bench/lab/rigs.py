@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from lab.echo import ping
 from lab.engines import ENGINES, EngineKind, engine_kind
 from lab.native import BENCH, compiled
 from lab.network import Lab, Namespace
 from lab.pair import tunnel_pair
 from lab.process import LabError, Process, run, wait_until
-from lab.traffic import ping
 
 __all__ = ["CONTENDERS", "Contender", "Rig", "Side", "contender"]
 

@@ -14,7 +14,16 @@ from typing import Any
 from lab.network import Namespace
 from lab.process import LabError, Process, wait_until
 
-__all__ = ["FlowReport", "Ping", "Receiver", "Sender", "Transfer", "iperf3", "ping"]
+__all__ = [
+    "FlowReport",
+    "Ping",
+    "Receiver",
+    "Sender",
+    "Transfer",
+    "iperf3",
+    "listens",
+    "ping",
+]
 
 PORT = 7000  # of marked flows
 _FLOW = str(Path(__file__).with_name("flow.py"))
@@ -84,7 +93,7 @@ def iperf3(
 ) -> Transfer:
     """One run to `address` (of `server`); TCP unless a UDP rate is given."""
     daemon = server.popen("iperf3", "-s", "-1", "-p", str(port), "--forceflush")
-    wait_until("iperf3 server", lambda: _listens(server, port), timeout=5)
+    wait_until("iperf3 server", lambda: listens(server, port), timeout=20)
     argv = ["iperf3", "-c", address, "-p", str(port), "-J", "-t", f"{seconds:g}"]
     argv += ["--connect-timeout", "5000", "-P", str(parallel)]
     if udp_bits_per_second is not None:
@@ -104,8 +113,8 @@ def iperf3(
     return _transfer(report["end"], report)
 
 
-def _listens(host: Namespace, port: int) -> bool:
-    """Connections that have ended are in the table for a minute, too."""
+def listens(host: Namespace, port: int) -> bool:
+    """On TCP; connections that have ended are in the table for a minute, too."""
     rows = Path(f"/proc/{host.pid}/net/tcp6").read_text().splitlines()[1:]
     found = ((row[1], row[3]) for row in map(str.split, rows))
     return any(at.endswith(f":{port:04X}") and state == "0A" for at, state in found)

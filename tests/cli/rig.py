@@ -14,7 +14,7 @@ from typing import Any
 from tunnel.config.identity import encode_key, generate_private_key
 
 
-def eventually(condition: Callable[[], object], seconds: float = 15) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -44,7 +44,7 @@ class Up:
                 env=self.environment,
             )
         try:
-            eventually(lambda: "is up" in self.log.read_text(), 30)
+            eventually(lambda: "is up" in self.log.read_text())
         except BaseException:
             self.process.kill()
             self.process.wait()
@@ -69,4 +69,4 @@ class Up:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(30)

@@ -132,17 +132,17 @@ def test_up_configures_the_interface_and_takes_it_back(
     path.write_text(configuration("10.44.0.1"))
     process = host.popen(sys.executable, "-m", "tunnel", "up", str(path))
     socket = host.path("/var/run/wireguard/up0.sock")
-    wait_until("up0 answers", socket.exists, timeout=10)
-    wait_until("its address", lambda: "10.44.0.1/24" in host.ip("addr"), timeout=10)
+    wait_until("up0 answers", socket.exists, timeout=30)
+    wait_until("its address", lambda: "10.44.0.1/24" in host.ip("addr"), timeout=30)
     route = "10.123.0.0/16 dev up0"  # which follows the address
-    wait_until("its route", lambda: route in host.ip("route"), timeout=10)
+    wait_until("its route", lambda: route in host.ip("route"), timeout=30)
     assert socket.stat().st_mode & 0o777 == 0o600
     shown = json.loads(
         host.run(sys.executable, "-m", "tunnel", "status", "--json").stdout
     )
     assert shown["up0"]["listenPort"] == 51820
     process.signal(signal.SIGTERM)
-    assert process.wait(2) == 0
+    assert process.wait(20) == 0
     assert not socket.exists()
     assert not host.has_interface("up0")
     assert "10.123" not in host.ip("route")
@@ -189,19 +189,27 @@ def test_going_down_and_up_costs_no_address_and_no_route(
         found = shown()
         return all(route in str(found) for route in ("10.123", "fd45", "default"))
 
-    wait_until("up0", lambda: host.has_interface("up0"), timeout=10)
-    wait_until("addresses and routes", complete, timeout=10)
+    wait_until("up0", lambda: host.has_interface("up0"), timeout=30)
+    wait_until("addresses and routes", complete, timeout=30)
+
+    def calm() -> bool:
+        """The kernel adds some of its own a moment later."""
+        found = shown()
+        time.sleep(0.2)
+        return shown() == found
+
+    wait_until("all that belongs to them", calm, timeout=30)
     before = shown()
     host.ip("link", "set", "up0", "down")
     assert not complete()
     host.ip("link", "set", "up0", "up")
-    wait_until("all of them", lambda: shown() == before, timeout=10)
+    wait_until("all of them", lambda: shown() == before, timeout=30)
     own["addresses"] = ["10.44.0.1/24", "fd44::2/64"]
     path.write_text(configuration("10.44.0.1", tunnel=own, fwmark=51820))
-    wait_until("the new address", lambda: "fd44::2" in str(shown()), timeout=10)
+    wait_until("the new address", lambda: "fd44::2" in str(shown()), timeout=30)
     assert "fd44::1/" not in str(shown())
     process.signal(signal.SIGTERM)
-    assert process.wait(5) == 0
+    assert process.wait(20) == 0
 
 
 def test_psk_mode_server_and_client_know_each_other_by_name(
@@ -226,16 +234,16 @@ def test_psk_mode_server_and_client_know_each_other_by_name(
         for host, path in ((left, server), (right, client))
     ]
     for host in lab:
-        wait_until("the address", lambda h=host: "10.44" in h.ip("addr"), timeout=10)
+        wait_until("the address", lambda h=host: "10.44" in h.ip("addr"), timeout=30)
 
     def pinged() -> bool:
         ping = ("ping", "-c", "3", "-i", "0.1", "-W", "1", "10.44.0.1")
         return right.run(*ping, check=False).returncode == 0
 
-    wait_until("a ping", pinged, timeout=10)
+    wait_until("a ping", pinged, timeout=30)
     for process in running:
         process.signal(signal.SIGTERM)
-        assert process.wait(2) == 0
+        assert process.wait(20) == 0
 
 
 def test_demo_in_one_process_loses_nothing(tmp_path: Path) -> None:
@@ -265,7 +273,7 @@ def test_any_port_of_one_address(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until("any0 answers", (run / "any0.sock").exists, timeout=10)
+        wait_until("any0 answers", (run / "any0.sock").exists, timeout=30)
         done = command("status", "--json", TUNNEL_RUN_DIR=str(run))
         port = json.loads(done.stdout)["any0"]["listenPort"]
         assert (
@@ -274,4 +282,4 @@ def test_any_port_of_one_address(tmp_path: Path) -> None:
         )
     finally:
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(20) == 0

@@ -54,16 +54,19 @@ def test_r49_the_backlog_is_bounded_and_worked_off(
     monkeypatch.setattr(driver, "HANDSHAKE_QUEUE", QUEUE)
     with Running(1) as a, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", a.port))
-        message, pump, held = (
-            nonsense(a.public),
-            a.engine.device.pump,
-            threading.Event(),
-        )
+        message, pump = nonsense(a.public), a.engine.device.pump
+        entered, held = threading.Event(), threading.Event()
         watched = a.call(Watched)
         monkeypatch.setattr(
             type(a.engine.device.node), "receive_many", watched_call(watched)
         )
-        blocked = a.engine.submit(lambda: held.wait(20))
+
+        def hold() -> bool:
+            entered.set()
+            return held.wait(60)
+
+        blocked = a.engine.submit(hold)
+        assert entered.wait(10)  # from here on it takes nothing out of the ring
         for sent in range(1, count + 1):
             sock.send(message)
             if sent % 50 == 0 or sent == count:

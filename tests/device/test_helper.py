@@ -123,11 +123,15 @@ def rig() -> Iterator[Rig]:
     made.helper.close()
 
 
+def name_threads() -> set[threading.Thread]:
+    """Those that look names up, of whomever."""
+    return {one for one in threading.enumerate() if one.name == "tunnel-names"}
+
+
 def ended(lookups: Lookups) -> bool:
     """Its threads are gone, or about to go without anything left to do."""
-    for thread in threading.enumerate():
-        if thread.name == "tunnel-names":
-            thread.join(LONG)
+    for thread in name_threads():
+        thread.join(LONG)
     return lookups.threads == 0
 
 
@@ -371,6 +375,7 @@ def test_random_changes_against_their_order(seed: int) -> None:
 
 
 def test_after_the_end_nothing_follows_and_nobody_waits_for_a_name(rig: Rig) -> None:
+    others = name_threads()  # of a test before this one, just ending
     rig.change("waits", ["p"], "dead.example")
     assert rig.names.asked.get(timeout=LONG) == "dead.example"
     rig.change("behind", ["p"])
@@ -381,7 +386,7 @@ def test_after_the_end_nothing_follows_and_nobody_waits_for_a_name(rig: Rig) -> 
     assert worker is not None
     worker.join(LONG)
     assert not worker.is_alive()
-    (thread,) = (t for t in threading.enumerate() if t.name == "tunnel-names")
+    (thread,) = name_threads() - others
     assert thread.daemon  # the process may end meanwhile
     rig.names.answer("dead.example")
     thread.join(LONG)

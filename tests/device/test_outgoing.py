@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 
+from tunnel import outgoing
+from tunnel.constants import SECOND
 from tunnel.io.base import SendResult
 from tunnel.io.udp import UdpSockets
 from tunnel.loop import ControlLoop
@@ -237,6 +239,7 @@ def test_a_handshake_survives_a_full_socket(monkeypatch: pytest.MonkeyPatch) -> 
     def send(self: UdpSockets, data: bytes, *to: Any) -> SendResult:
         return refusals.pop() if refusals else real(self, data, *to)
 
+    monkeypatch.setattr(outgoing, "RETRY_FOR", 60 * SECOND)  # the machine may be slow
     with Running(1) as a, Running(2) as b:
         connect(a, b)
         monkeypatch.setattr(UdpSockets, "send", send)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import select
+from collections import deque
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tunnel import sticky
+from tunnel.constants import MILLISECOND, SECOND
 from tunnel.io.routes_linux import Question, Route
-from tunnel.loop import ControlLoop
+from tunnel.timer_queue import Timer, TimerQueue
 
 OTHER_V4 = bytes([10, 0, 9, 1])
 V4, V6 = bytes([10, 0, 0, 1]), bytes([0xFD, *bytes(14), 1])
@@ -60,13 +63,76 @@ class FakeMonitor:
         os.close(self._write)
 
 
-class FakeTable:
+class FakeLoop:
+    """The control loop of one descriptor; time passes when the test says so."""
+
     def __init__(self) -> None:
+        self.time = SECOND
+        self._timers = TimerQueue()
+        self._soon: deque[Callable[[], None]] = deque()
+        self._reader: tuple[int, Callable[[], None]] | None = None
+
+    def now(self) -> int:
+        return self.time
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        timer = Timer(when, callback)
+        self._timers.add(timer)
+        return timer
+
+    def call_later(self, delay: int, callback: Callable[[], None]) -> Timer:
+        return self.call_at(self.time + delay, callback)
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        self._soon.append(callback)
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        self._reader = fd, callback
+
+    def remove_reader(self, fd: int) -> None:
+        assert self._reader is not None
+        assert self._reader[0] == fd
+        self._reader = None
+
+    def run(self, duration: int) -> None:
+        end = self.time + duration
+        while self._read() or self._run_soon() or self._run_timers(end):
+            pass
+        self.time = max(self.time, end)
+
+    def _read(self) -> bool:
+        if self._reader is None or not select.select([self._reader[0]], [], [], 0)[0]:
+            return False
+        self._reader[1]()
+        return True
+
+    def _run_soon(self) -> bool:
+        if not self._soon:
+            return False
+        self._soon.popleft()()
+        return True
+
+    def _run_timers(self, end: int) -> bool:
+        when = self._timers.next()
+        if when is None or when > end:
+            return False
+        self.time = max(self.time, when)
+        for timer in self._timers.take_due(self.time):
+            timer.run()
+        return True
+
+
+class FakeTable:
+    """Each look takes a millisecond."""
+
+    def __init__(self, loop: FakeLoop) -> None:
+        self._loop = loop
         self.asked: list[list[Question]] = []
         self.answers: dict[bytes, Route | None] = {}
 
     def ask(self, questions: list[Question]) -> list[Route | None]:
         if questions:
+            self._loop.time += MILLISECOND
             self.asked.append(questions)
         return [self.answers.get(q.destination, Route(2)) for q in questions]
 
@@ -77,7 +143,7 @@ class Rig:
     """StickySources of a device that has `paths` and nothing else."""
 
     def __init__(self) -> None:
-        self.loop = ControlLoop()
+        self.loop = FakeLoop()
         self.device: Any = SimpleNamespace(
             loop=self.loop,
             live_peers={},
@@ -85,7 +151,7 @@ class Rig:
             transport=SimpleNamespace(connected=None, port=51820),
             state=SimpleNamespace(fwmark=5),
         )
-        self.monitor, self.table = FakeMonitor(), FakeTable()
+        self.monitor, self.table = FakeMonitor(), FakeTable(self.loop)
         self.sources: Any = None
 
     def peers(self, *addresses: bytes | None) -> list[FakePath]:
@@ -96,8 +162,7 @@ class Rig:
         return paths
 
     def run(self, milliseconds: int = 300) -> None:
-        self.loop.call_later(milliseconds * 1_000_000, self.loop.stop)
-        self.loop.run()
+        self.loop.run(milliseconds * MILLISECOND)
 
 
 @pytest.fixture
@@ -109,14 +174,13 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     yield made
     sources.close()
     sources.close()
-    made.loop.close()
 
 
 def test_changes_that_come_together_are_acted_on_once_in_slices(rig: Rig) -> None:
     paths = rig.peers(*[V4] * 450)
     for _ in range(3):
         rig.monitor.notify()
-    rig.loop.call_later(50_000_000, rig.monitor.notify)
+    rig.loop.call_later(50 * MILLISECOND, rig.monitor.notify)
     rig.run()
     assert [len(questions) for questions in rig.table.asked] == [200, 200, 50]
     assert all(path.judged == [True] for path in paths)

@@ -18,9 +18,12 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tunnel._fastpath.pump import Handshake, Keypair, Path, PathEvent, Pump
 
+from .asleep import all_asleep, threads_of_pumps
+
 SECOND = 1_000_000_000
 IP_PKTINFO = 8  # socket has the name since Python 3.14
 VNET = bytes(10)
+PATIENCE = 20  # s, for what must come; machines stand still now and then
 WORKERS = 1  # of a rig that does not say; test_pump_lanes.py runs all with more
 
 
@@ -89,7 +92,7 @@ class FarEnd:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.bind((host, 0))
-        self.socket.settimeout(2)
+        self.socket.settimeout(PATIENCE)
         self.host = host
 
     @property
@@ -155,7 +158,7 @@ class Rig:
         **times: int,
     ):
         self.tun, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.tun.settimeout(2)
+        self.tun.settimeout(PATIENCE)
         self.udp4 = self.bound(socket.AF_INET, "127.0.0.1")
         self.udp6 = self.bound(socket.AF_INET6, "::1")
         self.pump = Pump(inner.fileno(), workers=workers or WORKERS, **times)
@@ -167,7 +170,9 @@ class Rig:
             t.set_public_key(public_key)
         self.events: list[tuple[Path, int]] = []
         self.handshakes: list[Handshake] = []
+        others = threads_of_pumps()
         self.pump.start()
+        self.threads = [one for one in threads_of_pumps() if one not in others]
 
     @staticmethod
     def bound(family: int, host: str) -> socket.socket:
@@ -197,7 +202,7 @@ class Rig:
         with self.pump.begin() as t:
             for text in prefixes:
                 t.insert_prefix(*prefix(text), path)
-        assert self.pump.settle()
+        self.settle()
         return path, end
 
     def session(
@@ -224,7 +229,15 @@ class Rig:
         self.events += events
         self.handshakes += handshakes
 
-    def until(self, condition: Callable[[], bool], seconds: float = 2) -> None:
+    def settle(self) -> None:
+        """Every worker has passed a batch boundary; one call waits for 100 ms."""
+        self.until(self.pump.settle)
+
+    def rest(self) -> None:
+        """All threads sleep: none has a round under way, or the other's direction."""
+        self.until(lambda: all_asleep(self.threads))
+
+    def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "did not happen in time"

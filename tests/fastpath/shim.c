@@ -9,6 +9,7 @@
  * SHIM_RECV_ERRNO=e    fails every second call with errno e
  * SHIM_READV_ERRNO=e   fails every SHIM_READV_EVERY-th readv that would find a packet,
  *                      which is lost, with errno e
+ * SHIM_CLOCK_STANDS=1  CLOCK_BOOTTIME stands still: no wait is too long
  * shim_refused() is how often it refused UDP_SEGMENT, shim_receives() how often
  * recvmmsg was called, shim_later(s) sets CLOCK_BOOTTIME forward by s seconds.
  */
@@ -42,6 +43,13 @@ void shim_later(int seconds)
     ahead += seconds;
 }
 
+static int number(const char *name)
+{
+    const char *text = getenv(name);
+
+    return text ? atoi(text) : 0;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     static int (*real)(clockid_t, struct timespec *);
@@ -50,16 +58,12 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     if (!real)
         real = dlsym(RTLD_NEXT, "clock_gettime");
     result = real(clock, now);
-    if (clock == CLOCK_BOOTTIME)
-        now->tv_sec += ahead;
+    if (clock != CLOCK_BOOTTIME)
+        return result;
+    if (number("SHIM_CLOCK_STANDS"))
+        *now = (struct timespec){.tv_sec = 1000000};
+    now->tv_sec += ahead;
     return result;
-}
-
-static int number(const char *name)
-{
-    const char *text = getenv(name);
-
-    return text ? atoi(text) : 0;
 }
 
 /* A train of datagrams that are too long. */

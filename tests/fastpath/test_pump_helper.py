@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO
+
+from tunnel.io.sockopt import set_buffers
 
 from .preload import run_preloaded
 from .rig import VNET, Rig, ipv4, prefix
@@ -20,7 +23,7 @@ import os, sys
 fd, head, number = int(sys.argv[1]), bytes.fromhex(sys.argv[2]), 0
 os.set_blocking(fd, True)
 while os.read(0, 1):
-    for _ in range(64):
+    for _ in range(int(sys.argv[3])):
         os.write(fd, head + number.to_bytes(4, "big"))
         number += 1
 """
@@ -57,10 +60,17 @@ def child(program: str, *argv: str, fds: Sequence[int] = ()) -> Iterator[IO[byte
 
 
 def test_helper_takes_over_under_load_and_order_holds() -> None:
-    """Both directions busy: outbound goes to the helper and comes back, in order."""
+    """Both directions busy: outbound goes to the helper and comes back, in order.
+
+    The queues have room for many rounds of the worker, so that it finds something in
+    both, whoever else has the processors meanwhile."""
     head = VNET + ipv4("10.0.0.1", "10.0.0.2", bytes(4))[:-4]
     with Rig() as rig:
         path, end, keypair = rig.session("10.0.0.2/32")
+        for sock in (rig.tun, rig.udp4, end.socket):
+            set_buffers(sock, 1 << 22, 1 << 22)
+        room = end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        burst = room // 4096  # they arrive, though nobody reads
         again = end.seal(ipv4("10.0.0.2", "10.0.0.1", bytes(400)))
         end.send(again)  # from now on a replay, which has its way to go as well
         rig.read()
@@ -68,20 +78,20 @@ def test_helper_takes_over_under_load_and_order_holds() -> None:
         sent, deadline, handed = 0, time.monotonic() + 60, 0
         with (
             child(FLOOD, port, again.hex()),
-            child(WRITER, str(tun), head.hex(), fds=[tun]) as bursts,
+            child(WRITER, str(tun), head.hex(), str(burst), fds=[tun]) as bursts,
         ):
             while handed < 5 and time.monotonic() < deadline:
                 before = rig.pump.counters()["tun_read_by_helper"]
                 bursts.write(b"*")
-                for number in range(sent, sent + 64):
+                for number in range(sent, sent + burst):
                     counter, inner = end.receive()
                     assert counter == number
                     assert inner[20:24] == number.to_bytes(4, "big")
-                sent += 64
+                sent += burst
                 handed += rig.pump.counters()["tun_read_by_helper"] > before
         assert handed >= 5
         assert keypair.send_counter == sent
-        time.sleep(0.02)  # the helper gives the direction back
+        rig.rest()  # the helper gives the direction back
         read = rig.pump.counters()["tun_read_by_helper"]
         rig.write(ipv4("10.0.0.1", "10.0.0.2", b"alone"))
         assert end.receive()[1][20:25] == b"alone"
@@ -110,8 +120,8 @@ with Rig() as rig:
 
 
 def test_stop_ends_a_helper_that_always_has_something_to_send(shim: Path) -> None:
-    """Each call takes 20 ms, in which the writers fill the queue (90 packets) again."""
-    assert run_preloaded(shim, STOP, shim_send_ms=20) < 1000
+    """Each call takes 100 ms, in which the writers fill the queue (90 packets)."""
+    assert run_preloaded(shim, STOP, shim_send_ms=100) < 1000
 
 
 def test_a_peer_removed_under_load_leaves_no_packet_staged() -> None:

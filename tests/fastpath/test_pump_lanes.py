@@ -9,17 +9,16 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 
 import pytest
-from lab.held import named_threads, open_descriptors
+from lab.held import open_descriptors
 
 from tunnel._fastpath.pump import Path, Pump
 from tunnel.io.sockopt import set_buffers
 from tunnel.io.steering_linux import queue_of, steer_sockets
 
 from . import rig as rig_module
-from .rig import FarEnd, Rig, ipv4, prefix
+from .rig import PATIENCE, FarEnd, Rig, ipv4, prefix
 from .test_pump_control import *  # noqa: F403
 from .test_pump_cookies import *  # noqa: F403
 from .test_pump_helper import *  # noqa: F403
@@ -129,7 +128,7 @@ class Group:
             t.set_sockets(
                 self.first.fileno(), -1, more=[(s.fileno(), -1) for s in self.more]
             )
-        assert rig.pump.settle()
+        rig.settle()
         rig.udp4.close()
         rig.udp4 = self.first
 
@@ -172,7 +171,7 @@ def test_handshakes_come_through_any_socket() -> None:
         group = Group(rig, steered=True)
         with rig.pump.begin() as t:
             t.set_public_key(bytes(32))
-        assert rig.pump.settle()
+        rig.settle()
         ends = [rig.peer()[1] for _ in range(24)]  # the kernel chooses by the sender
         message = handshake(1, public=bytes(32))
         for end in ends:
@@ -197,34 +196,32 @@ def test_a_full_ring_drops_with_its_reason_and_recovers() -> None:
         _, second, _ = rig.session("10.0.1.2/32")
         with rig.pump.begin() as t:
             t.set_sockets(near.fileno(), -1, connected=first.endpoint)
-        assert rig.pump.settle()
+        rig.settle()
         near.setblocking(False)
         sent = 0
         while not rig.pump.counters()["drop.tx_lane_full"]:
             rig.write(numbered("10.0.0.1", "10.0.1.2", sent, 60_000))
             sent += 1
             assert sent < 5000
-        far.settimeout(1)
+        far.settimeout(PATIENCE)
         seen: list[int] = []
 
         def drain() -> None:
-            far.settimeout(2)
-            try:
-                while not seen or seen[-1] != 1 << 31:
-                    seen.append(number(second.open(far.recv(70_000))[1]))
-            except TimeoutError:
-                return
+            while not seen or seen[-1] != 1 << 31:
+                seen.append(number(second.open(far.recv(70_000))[1]))
+
+        def lost() -> int:
+            counters = rig.pump.counters()
+            return counters["drop.tx_lane_full"] + counters["drop.tx_socket"]
 
         thread = threading.Thread(target=drain)
         thread.start()
-        time.sleep(0.5)  # what waits in the ring goes out
+        rig.until(lambda: len(seen) + lost() == sent)  # the ring is empty
         rig.write(numbered("10.0.0.1", "10.0.1.2", 1 << 31))
         thread.join()
         assert seen[-1] == 1 << 31
         assert seen == sorted(seen)
-        counters = rig.pump.counters()
-        lost = counters["drop.tx_lane_full"] + counters["drop.tx_socket"]
-        assert len(seen) + lost == sent + 1
+        assert len(seen) + lost() == sent + 1
 
 
 def test_what_moves_to_a_peer_of_another_worker_follows_it() -> None:
@@ -234,7 +231,7 @@ def test_what_moves_to_a_peer_of_another_worker_follows_it() -> None:
             path, end = ends[n % 3]
             with rig.pump.begin() as t:
                 t.insert_prefix(*prefix("10.0.0.2/32"), path)
-            assert rig.pump.settle()
+            rig.settle()
             rig.write(numbered("10.0.0.1", "10.0.0.2", n))
             assert number(end.receive()[1]) == n
             end.send(end.seal(numbered("10.0.0.2", "10.0.0.1", n)))
@@ -247,10 +244,10 @@ def test_descriptors_and_threads_come_back() -> None:
     before = open_descriptors()
     for workers in (2, 16):
         with Rig(workers=workers) as rig:
-            assert len(named_threads("tunnel-pump", "tunnel-helper")) == 2 * workers
+            assert len(rig.threads) == 2 * workers
             rig.session("10.0.1.1/32")
         assert open_descriptors() == before
-        assert not named_threads("tunnel-pump", "tunnel-helper")
+        assert not any(thread.is_alive() for thread in rig.threads)
 
 
 def test_queue_of_spreads_neighbours() -> None:

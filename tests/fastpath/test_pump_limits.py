@@ -18,13 +18,13 @@ from .rig import SECOND, Rig, boottime, checksum, ipv4, ipv6
 def isolate(rig: Rig, *own: str) -> None:
     with rig.pump.begin() as t:
         t.set_isolation([ip_address(text).packed for text in own])
-    assert rig.pump.settle()
+    rig.settle()
 
 
 def share(rig: Rig) -> None:
     with rig.pump.begin() as t:
         t.set_isolation(None)
-    assert rig.pump.settle()
+    rig.settle()
 
 
 # --- isolation
@@ -101,14 +101,17 @@ def test_answers_are_limited_and_errors_are_not_answered() -> None:
         rig.write(ipv4("10.0.0.2", "10.0.0.3", b"\x03\0\0\0error", proto=1))
         rig.dropped("tx_isolated")
         assert two.quiet()
+        began = boottime()
         for _ in range(400):
             rig.write(ipv4("10.0.0.2", "10.0.0.3", b"x"))
         rig.dropped("tx_isolated", 401)
+        seconds = (boottime() - began) // SECOND
         answers = 0
         while not two.quiet():
             two.receive()
             answers += 1
-        assert 1 <= answers <= 200  # 100 a second, and a second may begin meanwhile
+        # 100 a second, and another second may begin meanwhile
+        assert 1 <= answers <= 100 * (2 + seconds)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,7 @@ def test_isolation_against_a_list_that_is_searched(seed: int) -> None:
 def limit(rig: Rig, seconds: int, messages: int) -> None:
     with rig.pump.begin() as t:
         t.set_rekey_limits(seconds * SECOND, messages)
-    assert rig.pump.settle()
+    rig.settle()
 
 
 def test_r25_a_lower_age_is_in_force_with_the_next_packet() -> None:

@@ -116,14 +116,16 @@ def test_r59_icmp_errors_are_not_answered(packet: bytes) -> None:
 
 def test_r59_icmp_answers_are_limited() -> None:
     with Rig() as rig:
+        began = boottime()
         for _ in range(300):
             rig.write(ipv4("10.0.0.1", "10.9.9.9", b"data"))
         rig.until(lambda: rig.pump.counters()["drop.tx_no_route"] == 300)
+        seconds = (boottime() - began) // SECOND
         answers = 0
         while not rig.silent(0.02):
             rig.read()
             answers += 1
-        assert 1 <= answers <= 200
+        assert 1 <= answers <= 100 * (2 + seconds)
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x45", b"\x50" * 40, b"\x60" + bytes(30)])
@@ -241,6 +243,7 @@ def test_keepalive_without_session_asks_for_one() -> None:
 def test_r33_unanswered_is_told_once_until_rearmed() -> None:
     with Rig() as rig:
         path, end, _ = rig.session("10.0.0.2/32")
+        rig.rest()  # the time of a packet is that at which its batch began
         before = boottime()
         rig.write(ipv4("10.0.0.1", "10.0.0.2", b"x"))
         rig.event(path, PathEvent.UNANSWERED)
@@ -363,7 +366,7 @@ def test_no_socket_of_the_family_is_counted() -> None:
         rig.session("fd00::/64", host="::1")
         with rig.pump.begin() as t:
             t.set_sockets(rig.udp4.fileno(), -1)
-        assert rig.pump.settle()
+        rig.settle()
         rig.write(ipv6("fd00::1", "fd00::2", b"x"))
         rig.dropped("tx_no_socket")
 

@@ -23,17 +23,18 @@ STAGES = (
 )
 FORBIDDEN = re.compile(r"^_?Py|pthread|^sem_|futex|^mtx_|^cnd_|lockf?$")
 
+# so many packets for each byte of input
 TRAFFIC = r"""
 import socket, sys, time
-port, far, count = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-out = socket.socket(fileno=far)
+out = socket.socket(fileno=int(sys.argv[1]))
 out.setblocking(True)
 head = bytes.fromhex("4500003000000000401100000a0000010a000002")
 packet = bytes(10) + head + bytes(28)
-for i in range(count):
-    out.send(packet)
-    if i % 32 == 0:
-        time.sleep(0.0005)
+while sys.stdin.buffer.raw.read(1):
+    for i in range(int(sys.argv[2])):
+        out.send(packet)
+        if i % 32 == 0:
+            time.sleep(0.0005)
 """
 
 MEASURED = r"""
@@ -42,19 +43,18 @@ sys.path.insert(0, sys.argv[1])
 from fastpath.rig import Rig
 with Rig() as rig:
     path, end, keypair = rig.session("10.0.0.2/32")
-    count = 20_000
     sender = subprocess.Popen(
-        [sys.executable, "-c", sys.argv[2], "0", str(rig.tun.fileno()), str(count)],
-        pass_fds=[rig.tun.fileno()])
-    while keypair.send_counter < 100:
-        time.sleep(0.01)
+        [sys.executable, "-c", sys.argv[2], str(rig.tun.fileno()), "1000"],
+        stdin=subprocess.PIPE, bufsize=0, pass_fds=[rig.tun.fileno()])
     gc.disable()
     samples = []
-    while keypair.send_counter < count - 100:
+    for sent in range(1000, 21_000, 1000):
+        sender.stdin.write(b"*")
+        while keypair.send_counter < sent:
+            time.sleep(0.002)
         samples.append((keypair.send_counter, sys.getallocatedblocks()))
-        time.sleep(0.02)
-        assert sender.poll() is None or sender.returncode == 0
-    sender.wait()
+    sender.stdin.close()
+    assert sender.wait() == 0
     blocks = [b for _, b in samples]
     print(len(samples), samples[-1][0] - samples[0][0], max(blocks) - min(blocks))
 """

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import threading
 
-from .rig import Rig, ipv4, prefix
+from .rig import Rig, boottime, ipv4, prefix
 
 NET = "10.0.0.0/24"
+PATIENCE_OF_COMMITS = 100_000_000  # ns: SETTLE_MOST of engine.c
 
 
 def test_a_batch_under_way_still_reaches_a_peer_that_is_removed() -> None:
     """Its keys are there until no batch uses the table that led to it."""
+    for _ in range(5):
+        lost, longest = removed_under_traffic()
+        # a machine that stood still for so long in a commit proves nothing
+        if not lost or longest < PATIENCE_OF_COMMITS:
+            break
+    assert lost == {}
+
+
+def removed_under_traffic() -> tuple[dict[str, int], int]:
+    """Packets that were dropped, and how long the longest commit took."""
+    longest = 0
     with Rig() as rig:
         old, _, _ = rig.session(NET)
         stop = threading.Event()
@@ -24,10 +36,11 @@ def test_a_batch_under_way_still_reaches_a_peer_that_is_removed() -> None:
             thread.start()
         for _ in range(150):
             new, end, _ = rig.session()
-            before = new.tx_bytes
+            before, began = new.tx_bytes, boottime()
             with rig.pump.begin() as t:
                 t.insert_prefix(*prefix(NET), new)
                 t.remove_peer(old)
+            longest = max(longest, boottime() - began)
             rig.until(lambda new=new, before=before: new.tx_bytes > before)
             end.socket.close()
             rig.drain()
@@ -37,5 +50,5 @@ def test_a_batch_under_way_still_reaches_a_peer_that_is_removed() -> None:
             thread.join()
         rig.until(lambda: rig.pump.counters()["udp_sent"] >= 150)
         counters = rig.pump.counters()
-        lost = {k: n for k, n in counters.items() if k.startswith("drop.tx_") and n}
-        assert lost == {}
+    lost = {k: n for k, n in counters.items() if k.startswith("drop.tx_") and n}
+    return lost, longest

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from lab.echo import ping
 from lab.engines import EngineKind
 from lab.network import Namespace
 from lab.pair import PORT, Pair, tunnel_pair
-from lab.traffic import ping
+from lab.process import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -111,8 +112,14 @@ def test_an_attacker_who_knew_the_key_would_be_answered(pair: Pair) -> None:
         ping(left.host, right.ipv4, count=1, wait=1)
         initiation = listener.recv(2048)
     right.host.ip("link", "set", "eth0", "up")
+    for host in (left.host, right.host):  # until then what is sent is dropped
+        wait_until(
+            "the carrier",
+            lambda h=host: "state UP" in h.ip("link", "show", "eth0"),
+            timeout=10,
+        )
     with left.host.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker:
-        attacker.settimeout(5)
+        attacker.settimeout(20)
         attacker.sendto(initiation, (right.host.ipv4, PORT))
         assert len(attacker.recv(2048)) == SIZES[RESPONSE]
 

@@ -28,9 +28,9 @@ def held() -> dict[str, int]:
 
 
 def left_behind(before: dict[str, int]) -> dict[str, int]:
-    """What is held now beyond `before`, after up to a second for threads that are just
+    """What is held now beyond `before`, after up to 5 s for threads that are just
     ending: nobody waits for those, neither now nor when `before` was counted."""
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + 5
     while True:
         more = {
             what: n - before[what] for what, n in held().items() if n > before[what]

@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable
 
 import pytest
+from lab.echo import ping
 from lab.engines import EngineKind
 from lab.pair import End, Pair, tunnel_pair
 from lab.process import wait_until
-from lab.traffic import Receiver, Sender, ping
+from lab.traffic import Receiver, Sender
 
 pytestmark = pytest.mark.root
 
 Engines = Callable[[str], EngineKind]
 
 KILLS = 5
-INITIATOR_BACK_S = 1.0
-RESPONDER_BACK_S = 15.4  # R33: 10 + 5 s, up to 0.333 s of jitter, the round trip
+NEXT_ATTEMPT_S = 5.0  # R18: what a first one that fails costs; so both are back before
+INITIATOR_BACK_S = NEXT_ATTEMPT_S
+RESPONDER_BACK_S = 15.333 + NEXT_ATTEMPT_S  # R33: 10 + 5 s, up to 0.333 s of jitter
 
 
 def restarted(end: End) -> int:
@@ -43,22 +45,33 @@ def one_way(pair: Pair, seconds: int) -> tuple[Receiver, Sender]:
     return receiver, sender
 
 
+def in_session(end: End) -> None:
+    """Waits for the handshake of a new process, and for packets after it."""
+    wait_until(
+        "the handshake with the new process",
+        lambda: end.engine.peer().handshake_ns > 0,
+        timeout=RESPONDER_BACK_S + 5,
+    )
+    time.sleep(0.3)
+
+
 @pytest.mark.parametrize("survivor", ["wireguard-go", "ours"])
-def test_f1_r12_a_killed_initiator_is_back_in_a_second(
+def test_f1_r12_a_killed_initiator_is_back_with_its_first_attempt(
     engine: Engines, survivor: str
 ) -> None:
+    """Usually in milliseconds; a second attempt would be 5 s later."""
     with tunnel_pair(engine("ours"), engine(survivor)) as pair:
         receiver, sender = one_way(pair, 60)
         starts = []
         for _ in range(KILLS):
             starts.append(restarted(pair.left))
-            time.sleep(INITIATOR_BACK_S + 0.3)
+            in_session(pair.left)
         sender.finish(early=True)
         arrivals = receiver.finish()[1].arrivals_ns
         for start in starts:
             back = next((each for each in arrivals if each > start), None)
             assert back is not None
-            assert (back - start) / 1e9 <= INITIATOR_BACK_S
+            assert (back - start) / 1e9 < INITIATOR_BACK_S
 
 
 @pytest.mark.parametrize(
@@ -72,14 +85,9 @@ def test_f2_r33_a_killed_responder_is_found_again(
     with tunnel_pair(engine(initiator), engine(responder)) as pair:
         receiver, sender = one_way(pair, 60)
         start = restarted(pair.right)
-        wait_until(
-            "the handshake with the new process",
-            lambda: pair.right.engine.peer().handshake_ns > 0,
-            timeout=RESPONDER_BACK_S + 5,
-        )
-        time.sleep(0.2)
+        in_session(pair.right)
         sender.finish(early=True)
         arrivals = receiver.finish()[1].arrivals_ns
         back = next((each for each in arrivals if each > start), None)
         assert back is not None
-        assert (back - start) / 1e9 <= RESPONDER_BACK_S
+        assert (back - start) / 1e9 < RESPONDER_BACK_S

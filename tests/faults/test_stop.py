@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable
 
 import pytest
+from lab.echo import ping
 from lab.engines import Engine, EngineKind
 from lab.network import Lab
 from lab.pair import tunnel_pair
-from lab.traffic import ping
+from lab.process import wait_until
+from lab.traffic import listens
 
 pytestmark = pytest.mark.root
 
 Engines = Callable[[str], EngineKind]
 
 END_S = 2.0
+IPERF3 = 5201
 CYCLES = 50
 
 
@@ -30,7 +33,7 @@ def test_f6_a_signal_under_load_ends_it_cleanly(
         end = left if loaded == "sender" else right
         assert ping(left.host, right.ipv4, count=2).lost == 0
         right.host.popen("iperf3", "-s", "-1", "--forceflush")
-        time.sleep(0.2)
+        wait_until("iperf3", lambda: listens(right.host, IPERF3), timeout=10)
         load = left.host.popen("iperf3", "-c", right.ipv4, "-t", "30", "-P", "2")
         time.sleep(1.0)
         assert load.running
@@ -48,7 +51,7 @@ def test_f11_the_engine_ends_with_its_interface(engine: Engines) -> None:
     with Lab("left") as lab:
         ours = Engine(engine("ours"), lab["left"])
         lab["left"].ip("link", "delete", "wg0")
-        ours.process.wait(1.0)
+        ours.process.wait(END_S)
         assert not ours.socket_path.exists()
 
 
@@ -56,11 +59,12 @@ def test_r74_the_engine_ends_with_its_socket(engine: Engines) -> None:
     with Lab("left") as lab:
         ours = Engine(engine("ours"), lab["left"])
         ours.socket_path.unlink()
-        assert ours.process.wait(1.0) == 0
+        assert ours.process.wait(END_S) == 0
         assert not lab["left"].has_interface("wg0")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_fifty_starts_and_stops_leave_nothing_in_the_namespace(engine: Engines) -> None:
     with Lab("left") as lab:
         host, kind = lab["left"], engine("ours")

@@ -52,7 +52,7 @@ class Served:
         run = self._managed if managed else self._plain
         self.thread = threading.Thread(target=self._guard, args=(run,), daemon=True)
         self.thread.start()
-        assert self.ready.wait(10)
+        assert self.ready.wait(30)
         assert self.failure is None
 
     def _guard(self, run: Any) -> None:
@@ -100,11 +100,11 @@ class Served:
 
     def observe(self) -> DeviceState:
         device = self.engine.device
-        return self.engine.submit(device.observe).result(10)
+        return self.engine.submit(device.observe).result(30)
 
     def stop(self) -> None:
         self.engine.stop()
-        self.thread.join(10)
+        self.thread.join(30)
         assert not self.thread.is_alive()
 
 

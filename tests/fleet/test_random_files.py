@@ -41,8 +41,10 @@ def test_files_say_what_the_merge_decides(name: str, tmp_path: Path, seed: int) 
     if name == "config.json":
         key = b64encode(b"k" * 32).decode()
         path.write_text(f'{{"mode": "server", "privateKey": "{key}", "keepalive": 7}}')
-    merged_ones = 0
-    for _ in range(60):
+    rounds = merged_ones = 0
+    while rounds < 60 or merged_ones <= 15:  # others are refused, as chance has it
+        rounds += 1
+        assert rounds < 1000
         names = StandIns()
         file = open_file(path, names, create=True)
         parts = tuple(random_part(rng, names) for _ in range(rng.randrange(1, 3)))
@@ -58,4 +60,3 @@ def test_files_say_what_the_merge_decides(name: str, tmp_path: Path, seed: int) 
         again = open_file(path, names, create=True)
         assert again.state.peers == merged.peers
         assert again.texts(again.state, PartialSet(())) == []
-    assert merged_ones > 15

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -122,7 +123,7 @@ def packet(number: int) -> bytes:
 
 @pytest.fixture
 def ends(tmp_path: Path) -> Iterator[tuple[Up, Tunnel]]:
-    server, client = pair(free_port(), f"127.0.0.1:{free_port()}")
+    server, client = pair(free_port(socket.SOCK_DGRAM), f"127.0.0.1:{free_port()}")
     up = Up(tmp_path / "server", server)
     try:
         sender = Tunnel(tmp_path, client)
@@ -205,6 +206,8 @@ def test_peers_come_and_go_while_packets_flow(ends: tuple[Up, Tunnel]) -> None:
     thread.start()
     try:
         for number in range(CHANGES):
+            while sent <= 3 * number and thread.is_alive():
+                time.sleep(PACE)
             change(up, number)
     finally:
         stop.set()
@@ -245,7 +248,7 @@ def change(up: Up, number: int) -> None:
 
 
 def test_a_bind_address_that_is_taken_ends_it_with_a_reason(tmp_path: Path) -> None:
-    server, _ = pair(free_port(), "192.0.2.1:7777")
+    server, _ = pair(free_port(socket.SOCK_DGRAM), "192.0.2.1:7777")
     with pytest.raises(AssertionError, match=r"management\.bind") as caught:
         Up(tmp_path / "server", server)
     assert "choose a free port" in str(caught.value)

@@ -54,7 +54,7 @@ def receive(source: str, at: str) -> None:
                 break
             assert data == payload
             count += 1
-            receiver.settimeout(2)
+            receiver.settimeout(5)
     sys.stdout.write(f"{count}\n")
 
 

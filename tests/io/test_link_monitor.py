@@ -30,7 +30,7 @@ def monitor(space: Space) -> Iterator[LinkMonitor]:
 
 
 def events(monitor: LinkMonitor) -> list[LinkEvent]:
-    assert select.select([monitor], [], [], 3)[0], "nothing was reported"
+    assert select.select([monitor], [], [], 20)[0], "nothing was reported"
     return monitor.read_events()
 
 

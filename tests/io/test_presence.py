@@ -14,7 +14,7 @@ from tunnel.io.presence_linux import Presence
 
 
 def readable(presence: Presence) -> bool:
-    return bool(select.select([presence.fileno()], [], [], 1)[0])
+    return bool(select.select([presence.fileno()], [], [], 20)[0])
 
 
 def quiet(presence: Presence) -> bool:

@@ -26,8 +26,9 @@ V4, V6 = socket.AF_INET, socket.AF_INET6
 
 
 def waiting(descriptors: Sequence[int]) -> list[tuple[int, bytes]]:
-    """What can be read, with the place of its descriptor."""
+    """What can be read, with the place of its descriptor; something must come."""
     found = []
+    assert select.select(descriptors, [], [], 20)[0], "nothing has come"
     for place, fd in enumerate(descriptors):
         while select.select([fd], [], [], 0)[0]:
             found.append((place, os.read(fd, 70_000)))
@@ -58,9 +59,10 @@ def test_the_destination_names_the_queue(space: Space, queues: int, seed: int) -
     for address in sent:
         sock = four if len(address) == 4 else six
         sock.sendto(b"x", (socket.inet_ntop(sock.family, address), 9))
-        for place, data in waiting(descriptors):
-            packet = data[10:]
-            found[packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]] = place
+        while address not in found:
+            for place, data in waiting(descriptors):
+                packet = data[10:]
+                found[packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]] = place
     assert sent <= found.keys()
     assert found == {address: queue_of(address, queues) for address in found}
     assert set(found.values()) == set(range(queues))

@@ -43,7 +43,7 @@ def raw_tun(name: str, flags: int) -> int:
     return fd
 
 
-def read_packet(device: LinuxTun, timeout: float = 3) -> bytes:
+def read_packet(device: LinuxTun, timeout: float = 20) -> bytes:
     assert select.select([device], [], [], timeout)[0], "no packet in time"
     return os.read(device.fileno(), 65545)
 
@@ -133,12 +133,12 @@ def test_packets_have_a_virtio_header_and_a_ping_is_answered(
     space.ip("address", "add", "10.77.0.1/24", "dev", "wg0")
     space.ip("link", "set", "wg0", "up")
     ping = subprocess.Popen(
-        ["ip", "netns", "exec", space.name, "ping", "-c1", "-W5", "10.77.0.2"],
+        ["ip", "netns", "exec", space.name, "ping", "-c1", "-W20", "10.77.0.2"],
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while True:
             data = read_packet(tun)
             header, packet = data[:10], data[10:]
@@ -148,7 +148,7 @@ def test_packets_have_a_virtio_header_and_a_ping_is_answered(
         assert header == bytes(10)
         assert packet[16:20] == bytes([10, 77, 0, 2])
         assert os.write(tun.fileno(), bytes(10) + echo_reply(packet)) == len(data)
-        out, _ = ping.communicate(timeout=10)
+        out, _ = ping.communicate(timeout=30)
     finally:
         ping.kill()
         ping.wait()

@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,9 +19,8 @@ import pytest
 from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError, NotPermitted
-from tunnel.io import sockopt, udp
+from tunnel.io import udp
 from tunnel.io.base import SendResult
-from tunnel.io.sockopt import UdpOffloads, probe_offloads
 from tunnel.io.udp import UdpSockets
 
 from .spaces import Space, new_space
@@ -67,7 +67,7 @@ class Got(NamedTuple):
 def receive(sockets: UdpSockets, family: int) -> Got:
     """One datagram with its control messages, as the pump sees them."""
     fd = sockets.fileno4 if family == V4 else sockets.fileno6
-    assert select.select([fd], [], [], 3)[0], "no datagram in time"
+    assert select.select([fd], [], [], 20)[0], "no datagram in time"
     with socket.socket(fileno=os.dup(fd)) as sock:
         data, control, _, sender = sock.recvmsg(2048, 256)
     local, ifindex, tos = "", 0, -1
@@ -357,6 +357,14 @@ def test_buffers_are_raised_and_never_lowered(space: Space) -> None:
         sockets.close()
 
 
+def queued(sock: socket.socket) -> int:
+    """Bytes of memory that wait in a socket to be received (SO_MEMINFO)."""
+    memory: tuple[int, ...] = struct.unpack(
+        "=9I", sock.getsockopt(socket.SOL_SOCKET, 55, 36)
+    )
+    return memory[0]
+
+
 def test_thousands_of_handshakes_wait_in_the_socket(pair: Pair) -> None:
     """Nobody reads; a buffer of 1 MiB has room for 2,700 of them."""
     count = 4_000
@@ -366,8 +374,12 @@ def test_thousands_of_handshakes_wait_in_the_socket(pair: Pair) -> None:
         sender = socket.socket(V4, socket.SOCK_DGRAM)
     with sender, socket.socket(fileno=os.dup(sockets.fileno4)) as reader:
         for number in range(count):
+            before = queued(reader)
             sender.sendto(number.to_bytes(148, "big"), ("10.1.0.2", 51820))
-        assert select.select([reader], [], [], 3)[0]
+            # not in the kernel's queues on the way, which are shorter than this one
+            end = time.monotonic() + 20
+            while queued(reader) == before:
+                assert time.monotonic() < end, f"no room for number {number}"
         got = [int.from_bytes(reader.recv(2048), "big") for _ in range(count)]
     assert got == list(range(count))
     sockets.close()
@@ -379,23 +391,3 @@ def test_no_descriptor_is_left_over_in_50_cycles(space: Space) -> None:
         for _ in range(50):
             UdpSockets.bind(51820).close()
         assert open_descriptors() == before
-
-
-def test_r63_offload_probe_agrees_with_a_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = open_descriptors()
-    offloads = probe_offloads()
-    assert open_descriptors() == before
-    with socket.socket(V4, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.setsockopt(socket.IPPROTO_UDP, 103, 1200)
-            works = True
-        except OSError:
-            works = False
-    assert offloads.segmentation is works
-
-    class Old(socket.socket):
-        def getsockopt(self, *_: object) -> int:  # type: ignore[override]
-            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
-
-    monkeypatch.setattr(sockopt.socket, "socket", Old)
-    assert probe_offloads() == UdpOffloads(False, False)

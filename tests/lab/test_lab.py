@@ -82,14 +82,16 @@ def test_nothing_is_left_when_its_owner_is_killed() -> None:
     wait_until(
         "the end of its namespaces",
         lambda: not theirs & living_network_namespaces(),
-        timeout=5,
+        timeout=20,
     )
 
 
-def test_a_process_that_ignores_sigterm_is_killed() -> None:
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     with Lab("a") as lab:
-        stubborn = lab["a"].popen("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
-        lab["a"].run("sleep", "0.1")  # the trap is set by now
+        trapped = tmp_path / "trapped"
+        loop = f"trap '' TERM; : >{trapped}; while :; do sleep 1; done"
+        stubborn = lab["a"].popen("sh", "-c", loop)
+        wait_until("its trap", trapped.exists, timeout=20)
         assert stubborn.end(grace=0.2) == -signal.SIGKILL
 
 

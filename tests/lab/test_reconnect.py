@@ -15,7 +15,7 @@ import pytest
 from lab.engines import ENGINES
 from lab.process import LabError
 from side_by_side import outage, reconnect, storm
-from side_by_side.storm import Storm, echo_request, make_clients
+from side_by_side.storm import Client, Storm, echo_request, make_clients
 
 from tests.protocol.simple_path import SimplePath
 from tunnel.constants import HANDSHAKE_UNDER_LOAD, SECOND
@@ -102,10 +102,13 @@ def servers() -> Iterator[list[Server]]:
         server.close()
 
 
-def test_everybody_is_answered_at_the_first_call(servers: list[Server]) -> None:
+def test_everybody_is_answered_at_the_first_call(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storm, "RETRY_S", 60)
     servers.append(Server(CLIENTS))
     found = servers[0].storm()
-    assert found.run(5) < 5
+    assert found.run(30) < 30
     assert (found.answered, found.calls, found.cookies) == (CLIENTS, CLIENTS, 0)
     assert found.nearly > 0
     for receiver, keys in found.sessions():
@@ -114,10 +117,13 @@ def test_everybody_is_answered_at_the_first_call(servers: list[Server]) -> None:
     found.close()
 
 
-def test_a_cookie_is_used_at_the_next_call(servers: list[Server]) -> None:
+def test_a_cookie_is_used_at_the_next_call(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storm, "RETRY_S", 1.5)  # a call too many is an answer too many
     servers.append(Server(CLIENTS, cookies=CLIENTS))
     found = servers[0].storm()
-    found.run(5)
+    found.run(30)
     assert (found.answered, found.cookies) == (CLIENTS, CLIENTS)
     assert found.calls >= 2 * CLIENTS
     assert servers[0].node.counters["response.sent"] == CLIENTS
@@ -125,11 +131,21 @@ def test_a_cookie_is_used_at_the_next_call(servers: list[Server]) -> None:
     found.close()
 
 
-def test_the_third_call_is_a_new_initiation(servers: list[Server]) -> None:
+def test_the_third_call_is_a_new_initiation(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
     servers.append(Server(1, deaf=2))
     before = servers[0].clients[0].caller.initiation
     found = servers[0].storm()
-    found.run(5)
+    send = Storm._send
+
+    def last_is_third(self: Storm, client: Client, message: bytes) -> None:
+        if self.calls == 2:
+            monkeypatch.setattr(storm, "RETRY_S", 60)
+        send(self, client, message)
+
+    monkeypatch.setattr(Storm, "_send", last_is_third)
+    found.run(30)
     assert (found.answered, found.calls) == (1, 3)
     assert servers[0].clients[0].caller.initiation != before
     found.sessions()
@@ -147,7 +163,7 @@ def test_nobody_answers_and_it_ends(servers: list[Server]) -> None:
 def test_a_forged_response_is_told(servers: list[Server]) -> None:
     servers.append(Server(1))
     found = servers[0].storm()
-    found.run(5)
+    found.run(30)
     caller = found.clients[0].caller
     caller.response = (
         caller.response[:-33]
@@ -214,7 +230,7 @@ def test_ours_calls_again_those_that_were_away(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(outage, "RAMP_S", 0.2)
-    monkeypatch.setattr(outage, "BEFORE_S", 0.5)
+    monkeypatch.setattr(outage, "BEFORE_S", 2.0)
     monkeypatch.setattr(outage, "AWAY_S", 1.0)
     kind = ENGINES["ours"].find()
     assert kind is not None
@@ -229,7 +245,7 @@ def test_ours_takes_back_everybody(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(reconnect, "RAMP_S", 0.2)
-    monkeypatch.setattr(reconnect, "BEFORE_S", 0.5)
+    monkeypatch.setattr(reconnect, "BEFORE_S", 2.0)
     kind = ENGINES["ours"].find()
     assert kind is not None
     found = reconnect.reconnect(kind, 60)

@@ -10,6 +10,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,6 +19,7 @@ from tunnel.api.client import UapiClient
 from tunnel.cli.up import Served, serve
 from tunnel.config.reload import Source
 from tunnel.io.memory import TunUser
+from tunnel.loop import Timer
 from tunnel.protocol.primitives import PrivateKey
 from tunnel.reloads import ReloadEvent
 from tunnel.state.model import clamp
@@ -35,17 +37,25 @@ def new_key() -> str:
     return text_key(os.urandom(32))
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """As many different ones."""
+    with ExitStack() as stack:
+        ports = []
+        for _ in range(count):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            stack.enter_context(sock).bind(("127.0.0.1", 0))
+            ports.append(int(sock.getsockname()[1]))
+        return ports
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+    """Looks a hundred times a second; the time in which the machine stands still does
+    not count."""
+    for _ in range(round(seconds * 100)):
+        if condition():
+            return
         time.sleep(0.01)
+    raise AssertionError("it did not happen")
 
 
 class End:
@@ -139,6 +149,16 @@ class End:
         counters = self.call(lambda s: dict(s.engine.device.status().counters))
         return sum(counters.get(f"{k}.received", 0) for k in ("initiation", "response"))
 
+    def trial_timer(self) -> Timer:
+        """What ends the time of the change on trial."""
+        timer = self.call(lambda s: s.manager.trial._timer)
+        assert timer is not None
+        return timer
+
+    def expire(self, timer: Timer) -> None:
+        """As if its time were over, which it is at once if it was not cancelled."""
+        self.call(lambda _: timer.run())
+
     @property
     def packets(self) -> TunUser:
         end: TunUser = self.served.engine.packets
@@ -163,7 +183,7 @@ def _facts(n: int, name: str, private: bytes, port: int, peer: Json) -> Json:
 def make_pair(directory: Path) -> tuple[End, End]:
     """Ends 1 and 2, peers of each other; the files of both are in `directory`."""
     keys = [clamp(os.urandom(32)) for _ in range(2)]
-    ports = [free_port() for _ in range(2)]
+    ports = free_ports(2)
     names = [f"one{os.getpid()}", f"two{os.getpid()}"]
     ends = []
     for n in (0, 1):
@@ -179,8 +199,12 @@ def make_pair(directory: Path) -> tuple[End, End]:
     return ends[0], ends[1]
 
 
+ENOUGH = 100  # packets, to mean something
+
+
 class Traffic:
-    """Numbered packets from one end to the other, until it is stopped."""
+    """Numbered packets from one end to the other, until it is stopped and there were
+    enough."""
 
     def __init__(self, one: End, two: End, pause: float = 0.001) -> None:
         self._from, self._to = one.packets, two.packets
@@ -193,25 +217,28 @@ class Traffic:
 
     def __enter__(self) -> Self:
         self._from.send(_packet(2**40))  # makes the session
-        self._to.recv(5)
+        self._to.recv(20)
         self._sender.start()
         self._receiver.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._sender.join()
-        deadline = time.monotonic() + 2
-        while len(self.received) < self.sent and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self._finished = True
-        self._receiver.join()
+        try:
+            eventually(lambda: self.sent > ENOUGH, 20)
+            self._stop.set()
+            self._sender.join()
+            with suppress(AssertionError):  # `check` says what is missing
+                eventually(lambda: len(self.received) >= self.sent, 5)
+        finally:
+            self._stop.set()
+            self._finished = True
+            self._receiver.join()
 
     _finished = False
 
     def _send(self) -> None:
         while not self._stop.wait(self._pause):
-            self._from.send(_packet(self.sent), 1)
+            self._from.send(_packet(self.sent), 10)
             self.sent += 1
 
     def _receive(self) -> None:
@@ -223,8 +250,7 @@ class Traffic:
             self.received.append(struct.unpack_from(">Q", data, 20)[0])
 
     def check(self) -> None:
-        """Every packet arrived once, in order; enough of them to mean something."""
-        assert self.sent > 100
+        """Every packet arrived once, in order."""
         assert self.received == list(range(self.sent))
 
 

@@ -86,13 +86,14 @@ def test_unconfirmed_it_is_taken_back(pair: tuple[End, End]) -> None:
     before = one.call(lambda s: s.engine.device.observe())
     file = written(one, "next.json", one.with_peers(guest()) | {"fwmark": 0})
     with Traffic(one, two) as traffic:
-        answer = one.control("apply", file=file, confirm=0.4)
-        assert 0.2 < answer["pending_confirmation"] <= 0.4
+        answer = one.control("apply", file=file, confirm=60)
+        assert 30 < answer["pending_confirmation"] <= 60
         assert "guest" in one.peer_names()
         with pytest.raises(TunnelError, match="waits to be confirmed"):
             one.control("apply", file=file)
         one.uapi(f"set=1\npublic_key={os.urandom(32).hex()}\n\n")  # stays
-        eventually(lambda: "guest" not in one.peer_names())
+        one.expire(one.trial_timer())
+        assert "guest" not in one.peer_names()
     traffic.check()
     after = one.call(lambda s: s.engine.device.observe())
     assert len(after.peers) == 2
@@ -101,14 +102,22 @@ def test_unconfirmed_it_is_taken_back(pair: tuple[End, End]) -> None:
     assert one.control("state")["device"]["pending_confirmation"] is None
 
 
+def test_its_time_passes_by_itself(one: End) -> None:
+    file = written(one, "next.json", one.with_peers(guest()))
+    one.control("apply", file=file, confirm=0.1)
+    eventually(lambda: one.events("unconfirmed"))
+    assert one.peer_names() == ["far"]
+
+
 def test_confirmed_it_stays_and_is_saved(one: End) -> None:
     facts = one.with_peers(guest())
     file = written(one, "next.json", facts)
-    one.control("apply", file=file, confirm=0.5, save=True)
+    one.control("apply", file=file, confirm=60, save=True)
+    timer = one.trial_timer()
     assert json.loads(one.path.read_text()) == one.facts
     one.control("confirm")
     assert json.loads(one.path.read_text()) == facts
-    time.sleep(0.7)
+    one.expire(timer)
     assert "guest" in one.peer_names()
     with pytest.raises(TunnelError, match="no change waits"):
         one.control("rollback")

@@ -15,9 +15,12 @@ import pytest
 from tunnel import confirmation
 from tunnel.api.client import UapiClient
 from tunnel.cli.up import Served
+from tunnel.config.desired import desired_state
 from tunnel.config.save import Saving
+from tunnel.config.store import load_config
 from tunnel.constants import SECOND
 from tunnel.errors import TunnelError
+from tunnel.prepare import Prepared
 
 from .rig import End, Json, eventually
 from .test_changes import written
@@ -25,10 +28,10 @@ from .test_confirming import pending, save_by_hand
 from .test_file import guest
 
 
-def begin(one: End, *, seconds: float = 60, save: bool = True) -> Json:
+def begin(one: End, *, save: bool = True) -> Json:
     facts = one.with_peers(guest())
     file = written(one, "next.json", facts)
-    one.control("apply", file=file, confirm=seconds, save=save)
+    one.control("apply", file=file, confirm=60, save=save)
     assert "guest" in one.peer_names()
     return facts
 
@@ -79,11 +82,12 @@ def test_with_nothing_to_save_it_waits_for_nobody(one: End) -> None:
 
 
 def test_what_was_confirmed_in_time_is_not_taken_back(one: End) -> None:
-    facts = begin(one, seconds=2)
+    facts = begin(one)
+    timer = one.trial_timer()
     with busy(one):
         asker = Asker(one)
         eventually(lambda: stopped(one))
-        time.sleep(2.2)  # longer than the trial had
+        one.expire(timer)
         assert "guest" in one.peer_names()
         assert asker.answer is None
     assert asker.result() == {"confirmed": True}
@@ -115,12 +119,14 @@ def test_all_who_ask_meanwhile_get_the_answer(one: End) -> None:
 
 
 def test_after_a_save_that_failed_the_time_goes_on(one: End) -> None:
-    begin(one, seconds=2)
+    begin(one)
     save_by_hand(one, one.facts | {"maxConnections": 7})
     with pytest.raises(TunnelError, match="changed meanwhile"):
         one.control("confirm")
-    assert 0 < one.call(lambda s: s.manager.trial.left or 0) < 2
-    eventually(lambda: one.events("unconfirmed"))
+    assert 0 < one.call(lambda s: s.manager.trial.left or 0) < 60
+    assert not stopped(one)
+    one.expire(one.trial_timer())
+    assert [event.success for event in one.events("unconfirmed")] == [True]
     assert not pending(one)
 
 
@@ -163,16 +169,19 @@ def test_whoever_takes_it_back_meanwhile_is_the_last(one: End) -> None:
 
 
 def test_nobody_is_late_who_came_while_the_control_thread_was_busy(one: End) -> None:
-    begin(one, seconds=0.3, save=False)
-    askers: list[Asker] = []
+    file = written(one, "next.json", one.with_peers(guest()))
+    prepared = Prepared(desired_state(load_config(file)))
+    client = UapiClient(one.facts["tunnel"]["name"])
 
     def keep_busy(served: Served) -> None:
+        served.manager.apply(prepared, source="test", confirm_within=0.1)
         while served.manager.trial.left:
             time.sleep(0.01)
-        askers.append(Asker(one))
+        client._socket.sendall(b'tunnel=1\n{"do": "confirm"}\n\n')
         time.sleep(0.3)
 
-    one.call(keep_busy)
-    assert askers[0].result() == {"confirmed": True}
+    with client:
+        one.call(keep_busy)
+        assert client._socket.recv(1000).startswith(b'result={"confirmed": true}')
     assert "guest" in one.peer_names()
     assert one.events("unconfirmed") == []

@@ -81,7 +81,13 @@ class Member:
         self.call(lambda engine: engine.apply(engine.plan(wanted)))
 
     def counters(self) -> dict[str, int]:
-        return dict(self.call(lambda engine: engine.device.pump.counters()))
+        """With what the batches that are under way have done."""
+
+        def settled(engine: Engine) -> dict[str, int]:
+            engine.device.pump.settle()
+            return dict(engine.device.pump.counters())
+
+        return self.call(settled)
 
     def drops(self) -> dict[str, int]:
         """But for what the system itself sends to addresses that nobody has."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Self
 
+from lab.process import wait_until
+
 from tests.device.rig import Running, host, inner, number_of, packet
 from tunnel.io.memory import TunUser
 from tunnel.state.model import PeerState, Prefix
@@ -21,6 +23,7 @@ from tunnel.state.model import PeerState, Prefix
 SERVER = 1
 SUBNET: Prefix = (bytes([10, 0, 0, 0]), 24)
 PAUSE = 0.001  # seconds between two packets of a flow
+LEAST = 20  # packets of each flow before a change, and again after it
 
 
 class Reader:
@@ -122,17 +125,18 @@ class Office:
         assert self.reaches(client.n)
 
     def reaches(
-        self, n: int, target: int = SERVER, *, source: int = 0, seconds: float = 5
+        self, n: int, target: int = SERVER, *, source: int = 0, seconds: float = 15
     ) -> bool:
         """Whether a packet of client `n` is answered by the server, or arrives at
-        another client, within that time; it is sent again and again."""
+        another client, within that time; it is sent at once, and again and again."""
         arrived = self.readers[n if target == SERVER else target]
         deadline, number = time.monotonic() + seconds, next(self.numbers)
-        while time.monotonic() < deadline:
+        while True:
             self.clients[n].packets.send(packet(source or n, target, number))
             if arrived.got(number, 0.1):
                 return True
-        return False
+            if time.monotonic() > deadline:
+                return False
 
     def sessions(self, n: int) -> int:
         """Handshakes that client `n` has made."""
@@ -140,21 +144,21 @@ class Office:
 
     @contextmanager
     def traffic(self, *clients: int) -> Iterator[dict[int, Flow]]:
-        """Packets of these clients to the server and back, all the time; at the end
-        the answers that are still under way are waited for."""
+        """Packets of these clients to the server and back, all the time, LEAST of each
+        before the block and after it; then what is still under way is waited for."""
         flows = {n: Flow(self, n) for n in clients}
         threads = [threading.Thread(target=f.run, daemon=True) for f in flows.values()]
         for thread in threads:
             thread.start()
         try:
-            time.sleep(0.1)
+            more_of_each(flows)
             yield flows
-            time.sleep(0.1)
+            more_of_each(flows)
         finally:
             for flow in flows.values():
                 flow.stopping.set()
             for thread in threads:
-                thread.join(10)
+                thread.join(20)
 
 
 @dataclass
@@ -177,12 +181,18 @@ class Flow:
             self.sent.append(number)
             packets.send(packet(self.client, SERVER, number))
             time.sleep(PAUSE)
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 10
         while self.lost and time.monotonic() < deadline:
             time.sleep(0.01)
 
 
-def assert_lossless(flows: dict[int, Flow], least: int = 40) -> None:
+def more_of_each(flows: dict[int, Flow]) -> None:
+    for flow in flows.values():
+        enough = len(flow.sent) + LEAST
+        wait_until("traffic", lambda f=flow, n=enough: len(f.sent) >= n, timeout=20)
+
+
+def assert_lossless(flows: dict[int, Flow], least: int = 2 * LEAST) -> None:
     """0 of N packets lost, in every flow, and N is at least `least`."""
     lost = {n: f"{f.lost} of {len(f.sent)}" for n, f in flows.items() if f.lost}
     assert not lost

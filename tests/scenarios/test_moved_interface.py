@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from lab.echo import ping
 from lab.held import open_descriptors
 from lab.network import Lab, Namespace
 from lab.process import wait_until
-from lab.traffic import ping
 
 from tunnel.engine import Engine
 from tunnel.errors import DeviceError
@@ -152,7 +152,7 @@ def test_it_is_followed_from_one_namespace_to_the_next_and_home(rig: Rig) -> Non
         far.ip("link", "set", "wg0", "up")
         rig.moved.soon("up", lambda: rig.moved.engine.device.up)
     rig.assert_traffic(rig.home)
-    assert open_descriptors() == before
+    rig.moved.soon("the descriptors of home", lambda: open_descriptors() == before)
     assert rig.moved.failure is None
 
 

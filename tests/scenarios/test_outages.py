@@ -9,9 +9,9 @@ from pathlib import Path
 from time import sleep
 
 import pytest
+from lab.echo import ping
 from lab.network import Namespace
 from lab.process import wait_until
-from lab.traffic import ping
 
 from .test_uplinks import SERVER_INSIDE, Office, inside, office
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from lab.echo import ping
 from lab.network import Namespace
 from lab.process import wait_until
-from lab.traffic import ping
 
 from .test_uplinks import inside, office
 

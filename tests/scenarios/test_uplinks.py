@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from lab.echo import ping
 from lab.network import Lab, Namespace
 from lab.process import wait_until
-from lab.traffic import Ping, ping
+from lab.traffic import Ping
 
 from tunnel.state.model import PeerState
 
@@ -133,7 +134,8 @@ def by_two_ways(server: Namespace, client: Namespace) -> None:
         no_prejudice(host)
     for n, (ip, bits) in enumerate((("-4", 32), ("-6", 128))):
         address, gateway = f"{ELSEWHERE[n]}/{bits}", (client.ipv4, client.ipv6)[n]
-        client.ip("address", "add", address, "dev", "lo")
+        # or it is tentative for a moment, and no source of the route
+        client.ip("address", "add", address, "dev", "lo", *(["nodad"] * n))
         there = f"{('10.98.0.1', 'fd00:98::1')[n]}/{bits}"
         client.ip(ip, "route", "add", there, "dev", "eth1", "src", ELSEWHERE[n])
         server.ip(ip, "route", "add", address, "via", gateway, "dev", "eth0")

@@ -12,9 +12,9 @@ import time
 from dataclasses import replace
 
 import pytest
+from lab.echo import ping
 from lab.process import wait_until
 from lab.streams import StreamReport, Streams
-from lab.traffic import ping
 
 from tunnel.io import tun_linux, udp
 from tunnel.io.steering_linux import queue_of
@@ -156,8 +156,12 @@ def test_idle_workers_sleep() -> None:
         assert len(pumps) == 2 * (3 + 3 + 1)
         for member in (found.hub, *found.clients):
             member.host.ip("link", "set", "wg0", "down")  # no timers, no neighbours
-        time.sleep(0.3)
         threads = [number for number in pumps if number is not None]
-        switches = voluntary_switches(threads)
-        time.sleep(2)
-        assert voluntary_switches(threads) == switches
+
+        def asleep(seconds: float) -> bool:
+            switches = voluntary_switches(threads)
+            time.sleep(seconds)
+            return voluntary_switches(threads) == switches
+
+        # not at once: something may be under way still
+        wait_until("workers that sleep", lambda: asleep(2), timeout=20)

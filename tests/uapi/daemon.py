@@ -21,7 +21,7 @@ def run(*argv: str, check: bool = True, input: str = "") -> str:  # noqa: A002
     return done.stdout if check else f"{done.returncode} {done.stderr}"
 
 
-def soon(condition: Callable[[], bool], seconds: float = 1.0) -> bool:
+def soon(condition: Callable[[], bool], seconds: float = 20) -> bool:
     """Whether it comes true within that time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -68,7 +68,7 @@ class Namespace:
         )
         self._children.append(child)
         path = RUN / f"{interface}.sock"
-        assert soon(lambda: path.exists() or child.poll() is not None, 10)
+        assert soon(lambda: path.exists() or child.poll() is not None)
         assert child.poll() is None, child.stderr and child.stderr.read()
         return child
 

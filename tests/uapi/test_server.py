@@ -54,7 +54,7 @@ class Served:
     def connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(str(self.path))
-        sock.settimeout(5)
+        sock.settimeout(20)
         return sock
 
     def ask(self, request: bytes = GET) -> bytes:
@@ -64,7 +64,7 @@ class Served:
 
     def close(self) -> None:
         self.loop.stop_threadsafe()
-        self.thread.join(5)
+        self.thread.join(20)
         assert not self.thread.is_alive()
 
 
@@ -156,7 +156,7 @@ def test_a_removed_socket_is_noticed_and_a_foreign_one_left_alone(
 ) -> None:
     served.path.unlink()
     served.path.write_text("somebody else's")
-    assert served.gone.wait(2)
+    assert served.gone.wait(20)
     served.server.close()
     assert served.path.exists()
 
@@ -181,7 +181,7 @@ def test_whatever_takes_the_socket_away_is_noticed(
         else:
             other.write_text("somebody else's")
             other.rename(served.path)
-        assert served.gone.wait(2)
+        assert served.gone.wait(20)
     finally:
         served.close()
 
@@ -281,13 +281,16 @@ def test_f8_without_descriptors_accept_pauses_and_comes_back(served: Served) -> 
     try:
         for sock in queued:
             sock.connect(str(served.path))
-        spent = time.process_time()
+        # of the server's thread alone: others have their own to do
+        assert served.thread.ident is not None
+        clock = time.pthread_getcpuclockid(served.thread.ident)
+        spent = time.clock_gettime(clock)
         time.sleep(0.5)
-        assert time.process_time() - spent < 0.1
+        assert time.clock_gettime(clock) - spent < 0.1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     for sock in (*waiting, *queued):
-        sock.settimeout(2)
+        sock.settimeout(20)
         sock.sendall(GET)
         assert answer(sock) == b"errno=0\n\n"
         sock.close()

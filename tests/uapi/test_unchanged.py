@@ -55,7 +55,7 @@ def test_passing_over_changes_nothing_but_the_time(
         others = UapiSession(quick), Slow(slow)
         for _ in range(3):
             stream = request(rng, quick.state)
-            between = rng.randrange(len(stream)) if rng.random() < 0.2 else -1
+            between = rng.randint(0, len(stream)) if rng.random() < 0.2 else -1
             answers, at = (b"", b""), 0
             for piece in pieces(rng, stream):
                 at += len(piece)
