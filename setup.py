@@ -37,6 +37,7 @@ C_SOURCES: dict[str, list[str]] = {
     "symmetric": ["b2s.c", "noise.c"],
     "x25519": ["kernels/x25519_ifma.c"],
     "pump": [
+        "address.c",
         "aip.c",
         "aip_item.c",
         "aip_node.c",

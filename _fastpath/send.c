@@ -5,127 +5,10 @@
 #define _GNU_SOURCE
 #include "worker.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/udp.h>
 #include <poll.h>
 
-#ifndef SOL_UDP
-#define SOL_UDP 17
-#endif
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-
 #define FITS_ANY_ROUTE 1200 /* less than IPv6's smallest MTU */
-
-static void set_address(const struct endpoint *to, struct sockaddr_in6 *room,
-                        struct msghdr *m)
-{
-    memset(room, 0, sizeof *room);
-    if (to->family == 4) {
-        struct sockaddr_in *a = (struct sockaddr_in *)room;
-        a->sin_family = AF_INET;
-        a->sin_port = htons(to->port);
-        memcpy(&a->sin_addr, to->address, 4);
-        m->msg_namelen = sizeof *a;
-    } else {
-        room->sin6_family = AF_INET6;
-        room->sin6_port = htons(to->port);
-        room->sin6_scope_id = to->scope_id;
-        memcpy(&room->sin6_addr, to->address, 16);
-        m->msg_namelen = sizeof *room;
-    }
-    m->msg_name = room;
-}
-
-static void *add_control(struct msghdr *m, int level, int type, size_t size)
-{
-    struct cmsghdr *c =
-        (struct cmsghdr *)((uint8_t *)m->msg_control + m->msg_controllen);
-
-    /* padding included: stale bytes between messages are EINVAL to some kernels */
-    memset(c, 0, CMSG_SPACE(size));
-    c->cmsg_level = level;
-    c->cmsg_type = type;
-    c->cmsg_len = CMSG_LEN(size);
-    m->msg_controllen += CMSG_SPACE(size);
-    return CMSG_DATA(c);
-}
-
-static bool link_local(const uint8_t *ipv6)
-{
-    return ipv6[0] == 0xfe && (ipv6[1] & 0xc0) == 0x80;
-}
-
-/* First of the control messages.  The address only: the route chooses the interface, as
- * in the kernel's own module (R62), but for addresses that mean nothing without one. */
-static void set_source(const struct endpoint *to, struct msghdr *m)
-{
-    if (to->source_family == 4) {
-        struct in_pktinfo *info =
-            add_control(m, IPPROTO_IP, IP_PKTINFO, sizeof *info);
-        memcpy(&info->ipi_spec_dst, to->source, 4);
-    } else if (to->source_family == 6) {
-        struct in6_pktinfo *info =
-            add_control(m, IPPROTO_IPV6, IPV6_PKTINFO, sizeof *info);
-        memcpy(&info->ipi6_addr, to->source, 16);
-        if (link_local(to->source))
-            info->ipi6_ifindex = to->source_ifindex;
-    }
-}
-
-static bool has_source(struct msghdr *m)
-{
-    const struct cmsghdr *c = CMSG_FIRSTHDR(m);
-
-    return c && (c->cmsg_level == IPPROTO_IP ? c->cmsg_type == IP_PKTINFO
-                                             : c->cmsg_type == IPV6_PKTINFO);
-}
-
-/* With the peer's source or, where the kernel refused that, without. */
-static int address_as(struct worker *w, uint32_t m, uint32_t n, bool source)
-{
-    struct outbox *o = &w->out;
-    struct datagram *d = &o->datagram[o->first[m]];
-    struct msghdr *h = &o->message[m].msg_hdr;
-    struct endpoint to;
-    int fd, level;
-
-    *h = (struct msghdr){.msg_iov = &o->iov[m], .msg_iovlen = 1};
-    if (w->snapshot->connected)
-        return w->send_fd[0];
-    if (!endpoint_read(d->keypair->path, &to)) {
-        count_add(&w->counters.drops[DROP_TX_NO_ENDPOINT], n);
-        return -1;
-    }
-    fd = w->send_fd[to.family == 6];
-    if (fd < 0) {
-        count_add(&w->counters.drops[DROP_TX_NO_SOCKET], n);
-        return -1;
-    }
-    set_address(&to, &o->address[m], h);
-    h->msg_control = o->control[m];
-    if (source)
-        set_source(&to, h);
-    level = to.family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
-    if (d->tos) {
-        int type = to.family == 4 ? IP_TOS : IPV6_TCLASS, tos = d->tos;
-        memcpy(add_control(h, level, type, sizeof tos), &tos, sizeof tos);
-    }
-    if (n > 1) {
-        uint16_t size = (uint16_t)wire_length(d);
-        memcpy(add_control(h, SOL_UDP, UDP_SEGMENT, sizeof size), &size, sizeof size);
-    }
-    if (!h->msg_controllen)
-        h->msg_control = NULL;
-    return fd;
-}
-
-int address_message(struct worker *w, uint32_t m, uint32_t n)
-{
-    return address_as(w, m, n, true);
-}
 
 static uint32_t message_count(const struct outbox *o, uint32_t m)
 {
@@ -212,8 +95,6 @@ static bool wait_for_socket(struct worker *w, int fd, int error, struct attempts
 static bool try_again(struct worker *w, uint32_t m, uint32_t n, int fd, int error,
                       struct attempts *a)
 {
-    struct outbox *o = &w->out;
-
     if (error == EINTR)
         return true;
     if (queue_full(error))
@@ -222,10 +103,10 @@ static bool try_again(struct worker *w, uint32_t m, uint32_t n, int fd, int erro
         return false;
     if (error == ECONNREFUSED) /* an earlier datagram's answer; this was not sent */
         return true;
-    if (!bad_source(error) || !has_source(&o->message[m].msg_hdr))
+    if (!bad_source(error) || !message_has_source(w, m))
         return false;
     a->without_source = true;
-    return address_as(w, m, n, false) == fd;
+    return address_message(w, m, n, false) == fd;
 }
 
 /* Message m went out. If it did without a source only, that one was to blame: a peer
@@ -271,7 +152,7 @@ static void send_singly(struct worker *w, uint32_t m, int fd, int error)
         o->first[m] = i;
         o->iov[m] = (struct iovec){
             .iov_base = o->datagram[i].slot, .iov_len = wire_length(&o->datagram[i])};
-        if (address_message(w, m, 1) == fd && send_one(w, m, fd)) {
+        if (address_message(w, m, 1, true) == fd && send_one(w, m, fd)) {
             sent(w, i, 1);
             good++;
         } else {

@@ -63,7 +63,7 @@ void send_out(struct worker *w)
         o->iov[messages] = (struct iovec){
             .iov_base = o->datagram[i].slot,
             .iov_len = (size_t)(last->slot + wire_length(last) - o->datagram[i].slot)};
-        its = address_message(w, messages, n);
+        its = address_message(w, messages, n, true);
         if (its != fd) {
             if (fd >= 0)
                 send_run(w, fd, from, messages);

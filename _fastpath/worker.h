@@ -213,13 +213,15 @@ void stage(struct worker *w, struct path *p, const uint8_t *packet, uint32_t len
 /* How many: what came while one ran is in the stack again, so look before sleeping. */
 size_t run_commands(struct worker *w);
 
-/* ---- train.c, send.c */
+/* ---- train.c, address.c, send.c */
 
 /* Sends all sealed datagrams as trains, empties the box. */
 void send_out(struct worker *w);
 uint32_t wire_length(const struct datagram *d);
-/* Fills message m for `n` datagrams; its descriptor, or -1 with the drops counted. */
-int address_message(struct worker *w, uint32_t m, uint32_t n);
+/* Fills message m for `n` datagrams, with the peer's source or, where the kernel
+ * refused that, without; its descriptor, or -1 with the drops counted. */
+int address_message(struct worker *w, uint32_t m, uint32_t n, bool source);
+bool message_has_source(struct worker *w, uint32_t m);
 void send_run(struct worker *w, int fd, uint32_t from, uint32_t to);
 #define WAIT_NS 20000000u         /* for room in a socket, while nothing goes out */
 #define ROUND_WAIT_NS 50000000u   /* all waits of a round */

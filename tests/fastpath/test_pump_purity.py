@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = (
-    *("tx.c", "outbox.c", "staging.c", "train.c", "send.c", "isolation.c"),
+    *("tx.c", "outbox.c", "staging.c", "train.c", "address.c", "send.c", "isolation.c"),
     *("rx.c", "source.c", "open.c", "tun_write.c", "vnet.c", "gso.c", "gro.c"),
     *("path.c", "worker.c", "lane.c", "ring.c", "handshakes.c", "b2s.c"),
     *("cookies.c", "endpoint.c"),

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
+from tunnel.api.uapi_server import UapiServer
+from tunnel.api.uapi_socket import bind_socket, socket_path
 from tunnel.cli.main import app
 from tunnel.cli.up import serve
 from tunnel.config.desired import desired_state

@@ -9,7 +9,8 @@ import signal
 import sys
 from contextlib import closing
 
-from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
+from tunnel.api.uapi_server import UapiServer
+from tunnel.api.uapi_socket import bind_socket, socket_path
 from tunnel.constants import MILLISECOND
 from tunnel.engine import Engine
 from tunnel.protocol.types import Timing

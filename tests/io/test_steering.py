@@ -169,7 +169,7 @@ def test_a_later_socket_that_fails_leaves_nothing(
 ) -> None:
     from tunnel.io import udp
 
-    real, calls = udp._open, []
+    real, calls = udp.open_socket, []
 
     def tired(
         family: int, host: str, port: int, *, shared: bool = False
@@ -179,7 +179,7 @@ def test_a_later_socket_that_fails_leaves_nothing(
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return real(family, host, port, shared=shared)
 
-    monkeypatch.setattr(udp, "_open", tired)
+    monkeypatch.setattr(udp, "open_socket", tired)
     with space.inside():
         before = open_descriptors()
         with pytest.raises(DeviceError, match="Too many open files"):

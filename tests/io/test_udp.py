@@ -19,7 +19,7 @@ import pytest
 from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError, NotPermitted
-from tunnel.io import udp
+from tunnel.io import udp, udp_open
 from tunnel.io.base import SendResult
 from tunnel.io.udp import UdpSockets
 
@@ -110,14 +110,14 @@ def test_r72_random_port_taken_in_the_other_family_is_tried_again(
     space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first ten ports that IPv4 gets are taken in IPv6."""
-    real, taken = udp._open, []
+    real, taken = udp_open.open_socket, []
 
     def unlucky(family: int, host: str, port: int) -> socket.socket:
         if family == V6 and len(taken) < 10:
             taken.append(real(family, host, port))
         return real(family, host, port)
 
-    monkeypatch.setattr(udp, "_open", unlucky)
+    monkeypatch.setattr(udp_open, "open_socket", unlucky)
     with space.inside():
         before = open_descriptors()
         sockets = UdpSockets.bind()
@@ -132,7 +132,7 @@ def test_r72_random_port_taken_in_the_other_family_is_tried_again(
 def test_r72_after_a_hundred_tries_it_is_an_error(
     space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, tries = udp._open, []
+    real, tries = udp_open.open_socket, []
 
     def never(family: int, host: str, port: int) -> socket.socket:
         if family == V6:
@@ -140,7 +140,7 @@ def test_r72_after_a_hundred_tries_it_is_an_error(
             raise OSError(errno.EADDRINUSE, "Address already in use")
         return real(family, host, port)
 
-    monkeypatch.setattr(udp, "_open", never)
+    monkeypatch.setattr(udp_open, "open_socket", never)
     with space.inside():
         before = open_descriptors()
         with pytest.raises(DeviceError, match="a UDP port: Address already in use"):
@@ -187,14 +187,14 @@ def test_a_family_that_is_missing_is_left_out(
     left_over: int,
     number: int,
 ) -> None:
-    real = udp._open
+    real = udp_open.open_socket
 
     def partly(family: int, host: str, port: int) -> socket.socket:
         if family == off:
             raise OSError(number, os.strerror(number))
         return real(family, host, port)
 
-    monkeypatch.setattr(udp, "_open", partly)
+    monkeypatch.setattr(udp_open, "open_socket", partly)
     with space.inside():
         sockets = UdpSockets.bind(51820)
     assert (sockets.fileno4 >= 0) == (left_over == V4)
@@ -208,7 +208,7 @@ def test_no_family_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported")
 
-    monkeypatch.setattr(udp, "_open", none)
+    monkeypatch.setattr(udp_open, "open_socket", none)
     with pytest.raises(DeviceError, match="not supported"):
         UdpSockets.bind(51820)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tunnel.api import uapi_server
+from tunnel.api import uapi_server, uapi_socket
 from tunnel.api.uapi import Control
-from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
+from tunnel.api.uapi_server import UapiServer
+from tunnel.api.uapi_socket import bind_socket, socket_path
 from tunnel.errors import DeviceError, NotPermitted, NotSupported
 from tunnel.loop import ControlLoop
 from tunnel.state.model import DeviceState, PeerState
@@ -144,7 +145,7 @@ def test_a_directory_that_is_not_ours_to_write_to_is_named(
     if call == "mkdir":
         monkeypatch.setattr(Path, "mkdir", refused)
     else:
-        monkeypatch.setattr(uapi_server, "listen_unix", refused)
+        monkeypatch.setattr(uapi_socket, "listen_unix", refused)
     with pytest.raises(NotPermitted, match="Permission denied") as caught:
         bind_socket("wg0")
     assert str(run_dir) in caught.value.message

@@ -9,17 +9,13 @@ import socket
 from pathlib import Path
 from typing import Any, Self
 
+from tunnel.api.uapi_socket import run_directory, socket_path
 from tunnel.errors import NotPermitted, TunnelError, UapiError
 
-__all__ = ["UapiClient", "interfaces", "run_directory"]
+__all__ = ["UapiClient", "interfaces"]
 
 _TIMEOUT = 10.0
 _CONTROL_TIMEOUT = 60.0  # names may have to be resolved first
-
-
-def run_directory() -> Path:
-    """Where sockets are: `TUNNEL_RUN_DIR`, or the place `wg` looks in."""
-    return Path(os.environ.get("TUNNEL_RUN_DIR") or "/var/run/wireguard")
 
 
 def interfaces() -> list[str]:
@@ -57,7 +53,7 @@ class UapiClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_TIMEOUT)
         try:
-            self._socket.connect(str(run_directory() / f"{interface}.sock"))
+            self._socket.connect(str(socket_path(interface)))
         except PermissionError as error:
             self._socket.close()
             raise NotPermitted(

@@ -18,7 +18,6 @@ from typing import Any, Final
 import uvicorn
 
 from tunnel.api.auth import Guard, allowed_hosts
-from tunnel.api.client import run_directory
 from tunnel.api.http_accept import Acceptor
 from tunnel.api.http_app import create_app
 from tunnel.api.http_bridge import Bridge, Runner
@@ -26,6 +25,7 @@ from tunnel.api.http_log import log_like_us
 from tunnel.api.http_protocol import Limits, ProblemProtocol
 from tunnel.api.http_sockets import listen, spelled
 from tunnel.api.http_token import find_token
+from tunnel.api.uapi_socket import run_directory
 from tunnel.config.values import parse_host_port
 from tunnel.state.model import Prefix
 

@@ -1,4 +1,4 @@
-"""The UAPI's Unix socket: finds, binds and watches it, and serves many clients.
+"""Serves many clients of the UAPI's Unix socket, and watches its file.
 
 Non-blocking on the control loop. A slow client costs its own buffer and nothing
 else: what it has not read stops its own reading, and when there are too many the one
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -19,67 +18,18 @@ from typing import Final
 
 from tunnel.api.uapi import Applied, Control, UapiDevice, UapiSession
 from tunnel.api.uapi_moves import MoveLog
-from tunnel.api.unix_sockets import Served, listen_unix
-from tunnel.errors import DeviceError, NotPermitted, NotSupported, TunnelError
 from tunnel.io.presence_linux import Presence
 from tunnel.loop import ControlLoop
 
-__all__ = ["UapiServer", "bind_socket", "run_directory", "socket_path"]
+__all__ = ["UapiServer"]
 
 log = logging.getLogger("tunnel.uapi")
 
 _CHUNK: Final = 64 << 10
 _MAX_CLIENTS: Final = 256
-_BACKLOG: Final = 128
 _ACCEPT_AT_ONCE: Final = 32
 _PAUSE: Final = 100_000_000  # after accept ran out of descriptors
 _WATCH: Final = 250_000_000  # how often the file is looked at where nothing tells
-
-
-def run_directory() -> Path:
-    """Where sockets are: `TUNNEL_RUN_DIR`, or the place `wg` looks in."""
-    return Path(os.environ.get("TUNNEL_RUN_DIR") or "/var/run/wireguard")
-
-
-def socket_path(name: str) -> Path:
-    return run_directory() / f"{name}.sock"
-
-
-def bind_socket(name: str) -> socket.socket:
-    """Listens on the interface's socket, readable by its owner only (R74).
-    DeviceError when another process serves the interface; NotPermitted or NotSupported
-    when the directory cannot be used."""
-    path = socket_path(name)
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        what = f"cannot make the directory for control sockets, {path.parent}"
-        raise _unusable(what, error) from error
-    try:
-        return listen_unix(path, _BACKLOG)
-    except Served as error:
-        hint = "stop it first"
-        raise DeviceError(f"another process serves {path}", hint=hint) from error
-    except OSError as error:
-        what = f"cannot listen on {path}"
-        if error.errno == errno.EADDRINUSE:
-            hint = "something that is no socket is in its place: remove it"
-            raise DeviceError(what, hint=hint) from error
-        raise _unusable(what, error) from error
-
-
-def _unusable(what: str, error: OSError | ValueError) -> TunnelError:
-    reason = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, PermissionError):
-        return NotPermitted(
-            f"{what}: {reason}",
-            hint="run as root, or set TUNNEL_RUN_DIR to a directory of your own",
-        )
-    return NotSupported(
-        f"{what}: {reason}",
-        hint="set TUNNEL_RUN_DIR to a directory, with a short path, that can be made "
-        "and written to",
-    )
 
 
 class _Client:

@@ -139,7 +139,8 @@ def serve(
     """
     from tunnel.api.control import ControlDoor
     from tunnel.api.http_follow import Management
-    from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
+    from tunnel.api.uapi_server import UapiServer
+    from tunnel.api.uapi_socket import bind_socket, socket_path
     from tunnel.engine import Engine
     from tunnel.manager import Manager
     from tunnel.network import SystemNetwork

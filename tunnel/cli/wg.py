@@ -128,7 +128,8 @@ def _running(interface: str) -> Iterator[Engine]:
 
 
 def _uapi(engine: Engine) -> UapiServer:
-    from tunnel.api.uapi_server import UapiServer, bind_socket, socket_path
+    from tunnel.api.uapi_server import UapiServer
+    from tunnel.api.uapi_socket import bind_socket, socket_path
 
     name = engine.tun.name
     fd = _descriptor("WG_UAPI_FD")

@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tunnel.errors import DeviceError, NotPermitted, NotSupported, TunnelError
+from tunnel.errors import NotSupported
 from tunnel.io import sockopt
 from tunnel.io.base import Endpoint, SendResult, Source
 from tunnel.io.steering_linux import steer_sockets
+from tunnel.io.udp_open import bind_error, hosts_of, open_pair, open_socket
 
 __all__ = ["RECEIVE_BYTES", "SEND_BYTES", "UdpSockets"]
 
@@ -31,25 +32,7 @@ RECEIVE_BYTES: Final = 4 << 20
 SEND_BYTES: Final = 32 << 20
 
 _BIND_TRIES: Final = 100  # R72
-_WILDCARDS: Final[Mapping[int, str]] = {
-    socket.AF_INET: "0.0.0.0",  # noqa: S104
-    socket.AF_INET6: "::",
-}
 
-# What a refused bind asks for.
-_LOW_PORT: Final = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-_POLICY: Final = (
-    "a rule of this system forbids it: net.ipv4.ip_unprivileged_port_start, or the "
-    "policy that this process runs under (SELinux, seccomp, a cgroup's BPF program)"
-)
-
-# The family is switched off on this system; the other one will do.
-_NO_FAMILY: Final = {
-    errno.EAFNOSUPPORT,
-    errno.EPROTONOSUPPORT,
-    errno.EADDRNOTAVAIL,
-    errno.ENODEV,
-}
 # Errors of a send for which the sticky source can be to blame (U13).
 _BAD_SOURCE: Final = {
     errno.EINVAL,
@@ -100,14 +83,14 @@ class UdpSockets:
         """
         if sys.platform != "linux":
             raise NotSupported(f"not supported yet: UDP sockets on {sys.platform}")
-        hosts = _hosts(addresses)
+        hosts = hosts_of(addresses)
         last: OSError | None = None
         for _ in range(1 if port else _BIND_TRIES):
             try:
-                opened = _open_pair(hosts, port, optional=not addresses)
+                opened = open_pair(hosts, port, optional=not addresses)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise _bind_error(error, port) from error
+                    raise bind_error(error, port) from error
                 last = error
                 continue
             found = cls(opened)
@@ -117,13 +100,13 @@ class UdpSockets:
                 found._prepare(fwmark, receive_bytes, send_bytes)
             except OSError as error:
                 found.close()
-                raise _bind_error(error, port) from error
+                raise bind_error(error, port) from error
             except BaseException:
                 found.close()
                 raise
             return found
         assert last is not None
-        raise _bind_error(last, port) from last
+        raise bind_error(last, port) from last
 
     @property
     def fileno4(self) -> int:
@@ -190,7 +173,9 @@ class UdpSockets:
         for family, first in self._sockets.items():
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             for pair in self._more:
-                pair[family] = _open(family, hosts[family], self._port, shared=True)
+                pair[family] = open_socket(
+                    family, hosts[family], self._port, shared=True
+                )
             steer_sockets(first, workers)
 
     def _prepare(self, fwmark: int, receive_bytes: int, send_bytes: int) -> None:
@@ -218,69 +203,3 @@ class UdpSockets:
 def _fileno(pair: Mapping[int, socket.socket], family: int) -> int:
     sock = pair.get(family)
     return -1 if sock is None else sock.fileno()
-
-
-def _hosts(addresses: Sequence[bytes]) -> dict[int, str]:
-    """Text of the address to bind to, by family."""
-    if not addresses:
-        return dict(_WILDCARDS)
-    hosts: dict[int, str] = {}
-    for address in addresses:
-        family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-        if family in hosts:
-            raise ValueError("at most one address of each family")
-        hosts[family] = socket.inet_ntop(family, address)
-    return hosts
-
-
-def _open_pair(
-    hosts: Mapping[int, str], port: int, *, optional: bool
-) -> dict[int, socket.socket]:
-    """All sockets on one port, or none; a family that is off may be left out."""
-    opened: dict[int, socket.socket] = {}
-    missing: OSError | None = None
-    try:
-        for family, host in hosts.items():
-            try:
-                opened[family] = _open(family, host, port)
-            except OSError as error:
-                if not (optional and error.errno in _NO_FAMILY):
-                    raise
-                missing = error
-            else:
-                port = opened[family].getsockname()[1]
-        if not opened:
-            assert missing is not None
-            raise missing
-    except BaseException:
-        for sock in opened.values():
-            sock.close()
-        raise
-    return opened
-
-
-def _open(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
-    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    sock = socket.socket(family, kind)
-    try:
-        sockopt.prepare(sock)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _bind_error(error: OSError, port: int) -> TunnelError:
-    where = f"UDP port {port}" if port else "a UDP port"
-    message = f"cannot bind {where}: {error.strerror}"
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        return NotPermitted(message, hint=_LOW_PORT if 0 < port < 1024 else _POLICY)
-    hint = ""
-    if error.errno == errno.EADDRINUSE:
-        hint = "another program uses it; choose another listen port, or 0 for any"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        hint = "the address to listen on is not one of this system's"
-    return DeviceError(message, hint=hint)
