@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "engine.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -91,6 +92,19 @@ void engine_hold_back(struct engine *e)
     }
 }
 
+/* A worker that was woken and is not up yet: poll() keeps the sockets of before open,
+ * and their port taken, even after they were closed. */
+static bool sleeps_still(const struct engine *e)
+{
+    for (unsigned i = 0; i < e->lanes; i++) {
+        struct pollfd woken = {.fd = e->lane[i].wake_fd, .events = POLLIN};
+        if (atomic_load(&e->epoch.readers[2 * i].seen) == EPOCH_OFFLINE &&
+            poll(&woken, 1, 0) > 0)
+            return true;
+    }
+    return false;
+}
+
 bool engine_settle(struct engine *e)
 {
     struct timespec pause = {.tv_nsec = 100000};
@@ -99,13 +113,14 @@ bool engine_settle(struct engine *e)
 
     /* each look wakes this thread, in a storm of commits at the worker's expense:
      * fewer of them the longer it takes */
-    while (!epoch_passed(&e->epoch, tag)) {
+    while (!epoch_passed(&e->epoch, tag) || sleeps_still(e)) {
         if (clock_boottime() >= end)
             return false;
         nanosleep(&pause, NULL);
         if (pause.tv_nsec < 1000000)
             pause.tv_nsec *= 2;
     }
+    epoch_reclaim(&e->epoch); /* among it the sockets of before, and their port */
     return true;
 }
 

@@ -68,6 +68,8 @@ static bool checksum_right(const struct candidate *c)
 
     if (!c->tcp && !c->packet[c->ip + 6] && !c->packet[c->ip + 7])
         return false;
+    if (c->ipv4 && checksum_fold(checksum_add(0, c->packet, c->ip)))
+        return false; /* merged, it would get a right one */
     sum += htons((uint16_t)l4) + htons(c->tcp ? PROTOCOL_TCP : PROTOCOL_UDP);
     return checksum_fold(checksum_add(sum, c->packet + c->ip, l4)) == 0;
 }

@@ -172,15 +172,17 @@ enum drop_reason path_stage(struct path *p, _Atomic uint64_t *budget,
 {
     enum drop_reason dropped = DROP_NONE;
     struct staged *s;
+    uint32_t count;
 
     /* by a snapshot that still has it; its last COMMAND_PURGE may have been run */
     if (atomic_load(&p->dead))
         return DROP_TX_PEER_GONE;
-    if (atomic_load_explicit(budget, memory_order_relaxed) + staged_bytes(length) >
-        MAX_STAGED_BYTES)
+    count = atomic_load_explicit(&p->staged_count, memory_order_relaxed);
+    if (count >= STAGED_ALWAYS &&
+        atomic_load_explicit(budget, memory_order_relaxed) + staged_bytes(length) >
+            MAX_STAGED_BYTES)
         return DROP_TX_NO_MEMORY;
-    if (atomic_load_explicit(&p->staged_count, memory_order_relaxed) >=
-        MAX_STAGED_PACKETS) {
+    if (count >= MAX_STAGED_PACKETS) {
         free(path_unstage(p, budget));
         dropped = DROP_TX_STAGED_FULL;
     }

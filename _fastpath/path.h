@@ -18,7 +18,8 @@
 #include "packet.h"
 
 #define MAX_STAGED_PACKETS 128
-#define MAX_STAGED_BYTES (64u << 20) /* all peers together */
+#define MAX_STAGED_BYTES (64u << 20) /* all peers together, but for: */
+#define STAGED_ALWAYS 2              /* packets of each peer, none is shut out */
 
 /* PathEvent in pump.pyi has the same numbers. */
 enum path_event {

@@ -28,12 +28,14 @@ void stage(struct worker *w, struct path *p, const uint8_t *packet, uint32_t len
 
 static void send_staged(struct worker *w, struct path *p, struct keypair *k)
 {
+    struct ip_view v = {0};
     struct staged *s;
 
     while (usable(w, k) && (s = path_unstage(p, &w->engine->staged_bytes))) {
         uint8_t *slot = out_room(w, s->length);
         memcpy(slot + SLOT_PACKET_OFFSET, s->slot + SLOT_PACKET_OFFSET, s->length);
-        out_add(w, k, s->length, 0);
+        ip_parse(slot + SLOT_PACKET_OFFSET, s->length, &v);
+        out_add(w, k, s->length, ecn_encapsulate(&v));
         free(s);
     }
     out_flush(w);

@@ -98,7 +98,7 @@ static void take_packet(struct worker *w, const struct vnet_header *h, uint8_t *
         slot = out_room(w, length);
         memcpy(slot + SLOT_PACKET_OFFSET, packet, length);
     }
-    out_add(w, k, length, v.tos & 3);
+    out_add(w, k, length, ecn_encapsulate(&v));
 }
 
 /* One large packet: all segments go the same way. */
@@ -126,7 +126,7 @@ static void take_large(struct worker *w, const struct vnet_header *h,
         uint32_t n = gso_segment(&plan, i, slot + SLOT_PACKET_OFFSET);
         k = session(w, p); /* it may wear out on the way */
         if (k)
-            out_add(w, k, n, v.tos & 3);
+            out_add(w, k, n, ecn_encapsulate(&v));
         else
             stage(w, p, slot + SLOT_PACKET_OFFSET, n);
     }

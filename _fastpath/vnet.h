@@ -42,6 +42,15 @@ struct ip_view {
 
 bool ip_parse(const uint8_t *packet, uint32_t length, struct ip_view *view);
 
+/* The outer header's: ECN of the inner one, without DSCP.  What is marked already may
+ * be marked once more, so it is ECT(0) outside (kernel: INET_ECN_encapsulate; R56). */
+static inline uint8_t ecn_encapsulate(const struct ip_view *view)
+{
+    uint8_t ecn = view->tos & 3;
+
+    return ecn == 3 ? 2 : ecn;
+}
+
 /* A congestion mark of the outer header reaches the inner one, in place (R56).  What
  * is not ECT inside stays as it is.  RFC 6040 section 4.2 would drop it, but a path
  * that marks wrongly must not cut off who does not use ECN (kernel: receive.c). */

@@ -121,6 +121,9 @@ cdef class Workers:
         cdef bint settled
         if self.stopped:
             return True
+        if not self.threads:
+            epoch_reclaim(&self.e.epoch)
+            return True
         with nogil:
             settled = engine_settle(self.e)
         return settled

@@ -145,6 +145,7 @@ class Device:
             self.last_port = self.transport.port
             self.transport.close()
         self._publish(None)
+        self.pump.settle()  # then the port is free, for us too
 
     def _publish(self, transport: UdpTransport | None) -> None:
         with self.pump.begin() as change:

@@ -103,7 +103,7 @@ class Driver:
         count = min(len(backlog), _HANDSHAKES_AT_ONCE)
         self._node.receive_many(
             [backlog.popleft() for _ in range(count)],
-            self._loop.now(),
+            self._now(),
             time.time_ns(),
             queued=len(backlog) + self._pump.handshakes_waiting,
         )

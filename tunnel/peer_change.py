@@ -102,6 +102,7 @@ class PeerChanges:
         if before.endpoint != after.endpoint and after.endpoint is not None:
             path = _path_of(peer)
             at_commit.append(lambda: path.set_endpoint(after.endpoint))
+            self._steps.after.append(lambda: self._send_what_waits(key))
         if before.keepalive != after.keepalive:
             self._steps.after.append(lambda: self._set_keepalive(key, after.keepalive))
 
@@ -111,6 +112,14 @@ class PeerChanges:
         peer = device.node.peers.get(key)
         if peer is not None:
             peer.set_keepalive(seconds, device.loop.now(), device.up)
+
+    def _send_what_waits(self, key: bytes) -> None:
+        """A keepalive, too: one without an endpoint could not ask for a session."""
+        device = self._device
+        peer = device.node.peers.get(key)
+        if peer is not None and device.up:
+            alive = peer.slots.can_send(device.loop.now())
+            peer.path.flush(keepalive=bool(peer.keepalive) and not alive)
 
     @property
     def removes(self) -> bool:

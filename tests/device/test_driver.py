@@ -51,19 +51,29 @@ class Host:
             "time",
             SimpleNamespace(monotonic_ns=self.clocks.monotonic_ns, time_ns=lambda: 0),
         )
+        self.happened: list[str] = []
         node = SimpleNamespace(
             resumed=self._resumed,
+            receive_many=lambda *_, queued: self.happened.append("handshakes"),
             handle_deadline=lambda now, wall: None,
             to_send=list,
             next_event=lambda: None,
             next_deadline=lambda: self.clocks.boot + SECOND,
         )
-        pump: Any = SimpleNamespace(hold=lambda: None, release=lambda: None)
+        pump: Any = SimpleNamespace(
+            hold=lambda: None,
+            release=lambda: None,
+            drain=lambda _: ([], [b"initiation"]),
+            failure=None,
+            handshakes_waiting=0,
+        )
         loop: Any = self.clocks
-        Driver(loop, pump, node, lambda _: None).flush()  # type: ignore[arg-type]
+        self.driver = Driver(loop, pump, node, lambda _: None)  # type: ignore[arg-type]
+        self.driver.flush()
 
     def _resumed(self, now: int) -> None:
         self.resumed += 1
+        self.happened.append("resumed")
 
     def look(self, *pauses: int) -> int:
         """The alarm goes off; how often the machine has slept so far."""
@@ -98,3 +108,13 @@ def test_r41_each_suspend_is_noticed_once_whatever_pauses(
         pauses = [rng.randint(0, 5 * SECOND) for _ in range(rng.randint(0, 3))]
         assert host.look(*pauses) == slept, f"seed {seed}"
     assert slept > 100
+
+
+def test_r41_keys_of_before_are_forgotten_before_a_handshake_makes_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be the first thing that is heard after a suspend."""
+    host = Host(monkeypatch)
+    host.clocks.passes(SECOND, asleep=9000 * SECOND)
+    host.driver._on_pump()
+    assert host.happened == ["resumed", "handshakes"]

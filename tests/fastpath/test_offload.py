@@ -93,6 +93,11 @@ def udp(version: int, payload: bytes, *, port: int = 1000, **ip: Any) -> bytes:
     )
 
 
+def bad_head(packet: bytes) -> bytes:
+    """IPv4 with a wrong checksum of the header, which nobody may make right."""
+    return packet[:11] + bytes([packet[11] ^ 1]) + packet[12:]
+
+
 def vnet(
     kind: int, size: int, ip: int, offset: int, *, flags: int = 1, hdr: int = 0
 ) -> bytes:
@@ -242,6 +247,8 @@ def random_flow(rng: random.Random, version: int, port: int) -> list[bytes]:
         packet = tcp(version, sequence, rng.randbytes(n), port=port, **options)
         if rng.random() < 0.02:
             packet = packet[:-1] + bytes([packet[-1] ^ 1])  # a wrong checksum
+        elif version == 4 and rng.random() < 0.02:
+            packet = bad_head(packet)
         made.append(packet)
         sequence += n
     return made
@@ -306,6 +313,7 @@ def test_g6_g7_limits_of_length_and_count() -> None:
         tcp(4, 1101, bytes(100), host=2),
         tcp(4, 1101, bytes(100), port=2),
         tcp(4, 1101, bytes(100))[:-1] + b"x",
+        bad_head(tcp(4, 1101, bytes(100))),
     ],
 )  # fmt: skip
 def test_g1_to_g8_what_is_not_merged(second: bytes) -> None:
@@ -333,6 +341,12 @@ def without_a_flow() -> list[bytes]:
     extension = bytearray(udp(6, bytes(100)))
     extension[6] = 0
     return [bytes(fragment), optional, bytes(extension)]
+
+
+def test_g8_wrong_headers_stay_as_they_are() -> None:
+    for make in (lambda i: tcp(4, 1 + 100 * i, bytes(100)), lambda _: udp(4, bytes(9))):
+        packets = [bad_head(make(i)) for i in range(3)]
+        assert offload.merge(packets) == [NONE + packet for packet in packets]
 
 
 def test_g3_fragments_and_options_stay_alone() -> None:

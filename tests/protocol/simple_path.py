@@ -122,9 +122,9 @@ class SimplePath:
         self.tx_bytes += size
         if data and not self.unanswered_since:
             self.unanswered_since = self.last_sent
-            self._post_once(PathEvent.UNANSWERED)
+            self.tell_once(PathEvent.UNANSWERED)
 
-    def _post_once(self, event: PathEvent) -> None:
+    def tell_once(self, event: PathEvent) -> None:
         if not self._quiet & event:
             self._quiet |= event
             self._post(self, event)
@@ -178,7 +178,7 @@ class SimplePath:
                 self.unreplied_again = True
             else:
                 self.unreplied_since = now
-                self._post_once(PathEvent.UNREPLIED)
+                self.tell_once(PathEvent.UNREPLIED)
 
     # --- the interface of pump.pyi
 

@@ -87,6 +87,7 @@ class Peer:
 
     def start(self, now: int) -> None:
         """The interface came up (R75)."""
+        self.watch.reset()  # the last batch told things after `stop`; nobody listened
         self.path.flush(keepalive=bool(self.keepalive))
         self.watch.restart_persistent(now, fresh=True)
 
