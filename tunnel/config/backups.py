@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,8 @@ __all__ = [
 
 KEEP_BACKUPS: Final = 10
 _STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
+_TICK: Final = timedelta(microseconds=1)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def backups(path: Path) -> list[Backup]:
             if not match or not entry.is_file(follow_symlinks=False):
                 continue
             with contextlib.suppress(ValueError):  # no time: somebody else's file
-                when = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+                when = datetime.fromisoformat(match[1])
                 size = entry.stat(follow_symlinks=False).st_size
                 found.append(Backup(Path(entry.path), when, size))
     return sorted(found, key=lambda backup: backup.when, reverse=True)
@@ -88,8 +90,11 @@ def find_backup(path: Path, name: str = "") -> Backup:
 
 
 def new_backup(path: Path) -> Path:
-    """Where the content that `path` has now is to be kept."""
-    return path.with_name(f"{path.name}.{datetime.now(UTC).strftime(_STAMP)}.backup")
+    """Where the content that `path` has now is to be kept: as the newest of all, also
+    when the clock was set back since."""
+    taken = (b.when for b in backups(path) if b.when < _LAST)  # none comes behind that
+    when = max([datetime.now(UTC), *(found + _TICK for found in taken)])
+    return path.with_name(f"{path.name}.{when.strftime(_STAMP)}.backup")
 
 
 def thin_out(path: Path, keep: int) -> None:
