@@ -30,6 +30,7 @@ from tunnel.config.values import (
     parse_listen,
     shown,
 )
+from tunnel.netconfig.linux import SYSTEM_TABLES
 from tunnel.state.model import Address, InterfaceState, canonical_prefixes
 from tunnel.workers import AUTO, WORKERS_MAX, read_workers
 
@@ -83,15 +84,25 @@ def _workers(config: Config, check: Checked) -> int:
 
 
 def _fwmark(config: Config, interface: InterfaceState, check: Checked) -> int:
-    """A default route takes along the tunnel's own datagrams unless they are marked."""
+    """A default route takes along the tunnel's own datagrams unless they are marked;
+    it lives in the routing table of that number."""
     fwmark = check.value(("fwmark",), lambda: parse_fwmark(config.fwmark), None)
     default = any(length == 0 for _, length in interface.routes)
-    if fwmark == 0 and default and interface.auto_configure and sys.platform == "linux":
+    if not default or not interface.auto_configure or sys.platform != "linux":
+        return fwmark or 0
+    if fwmark == 0:
         check.found.add(
             ("tunnel", "routes"),
             "a default route needs a fwmark: without one it leads the tunnel's own "
             "datagrams into the tunnel",
             'write "fwmark": 51820, or take the default route out',
+        )
+    elif fwmark in SYSTEM_TABLES:
+        check.found.add(
+            ("fwmark",),
+            f"the default route would be in routing table {fwmark}, which is the "
+            f"system's own ({SYSTEM_TABLES[fwmark]})",
+            'write another number: "fwmark": 51820',
         )
     return fwmark or 0
 

@@ -26,12 +26,14 @@ from tunnel.netconfig.base import (
     text,
 )
 
-__all__ = ["RULE_PRIORITY", "commands", "listed", "listing"]
+__all__ = ["RULE_PRIORITY", "SYSTEM_TABLES", "commands", "listed", "listing"]
 
 # Lower is asked first: the main table without its default route, then the tunnel's.
 # What carries the fwmark comes to the whole main table behind both, and so to the same
 # route as by way of the first rule.
 RULE_PRIORITY: Final = 30_820
+# Routing tables that everybody uses; a default route of ours would be everybody's.
+SYSTEM_TABLES: Final = {253: "default", 254: "main", 255: "local"}
 
 _RULE_EXISTS: Final = ("File exists",)  # left by a process that was killed
 
@@ -43,7 +45,8 @@ _NO_RULE: Final = ("No such file or directory",)
 
 
 def commands(observed: WantedState | None, wanted: WantedState) -> list[Command]:
-    """See `diff.commands`. NetconfigError for a default route without a fwmark."""
+    """See `diff.commands`. NetconfigError for a default route without a fwmark, or in
+    one of the system's own tables."""
     return diff.commands(_Linux(), observed, wanted)
 
 
@@ -142,7 +145,14 @@ def _default_route(state: WantedState, prefix: Prefix) -> list[Item]:
             hint="without one the tunnel's own datagrams would go into the tunnel; "
             "set fwmark (wg-quick uses 51820)",
         )
-    table = str(state.table or state.fwmark)
+    number = state.table or state.fwmark
+    if number in SYSTEM_TABLES:
+        raise NetconfigError(
+            f"route {prefix_text(prefix)} cannot live in table {number}, which is the "
+            f"system's own ({SYSTEM_TABLES[number]})",
+            hint="set another fwmark (wg-quick uses 51820)",
+        )
+    table = str(number)
     family = _family(prefix[0])
     items = [_route(prefix, "dev", state.name, "table", table)]
     if family == "-4":
