@@ -26,6 +26,7 @@ from tunnel.api.http_protocol import Limits, ProblemProtocol
 from tunnel.api.http_sockets import listen, spelled
 from tunnel.api.http_token import find_token
 from tunnel.api.uapi_socket import run_directory
+from tunnel.api.unix_sockets import SocketFile
 from tunnel.config.values import parse_host_port
 from tunnel.state.model import Prefix
 
@@ -97,7 +98,7 @@ class HttpServer:
         limits = limits or Limits()
         name = listener.getsockname()
         self.address = spelled(name)
-        self._file = Path(name) if isinstance(name, str) else None
+        self._file = SocketFile(Path(name)) if isinstance(name, str) else None
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -130,12 +131,13 @@ class HttpServer:
         except Exception:
             log.exception("the HTTP API ended")
         finally:
+            self._remove_file()
             self._listener.close()
 
     def leave(self) -> None:
         """Ends it without waiting; requests under way get a second."""
-        self._server.leave()
         self._remove_file()
+        self._server.leave()
 
     def stop_listening(self) -> None:
         """`leave`, and the address is free when this returns; that takes no request
@@ -152,8 +154,7 @@ class HttpServer:
 
     def _remove_file(self) -> None:
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
-            self._file = None
+            self._file.remove()
 
 
 class _Server(uvicorn.Server):

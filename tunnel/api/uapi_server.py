@@ -18,6 +18,7 @@ from typing import Final
 
 from tunnel.api.uapi import Applied, Control, UapiDevice, UapiSession
 from tunnel.api.uapi_moves import MoveLog
+from tunnel.api.unix_sockets import SocketFile
 from tunnel.io.presence_linux import Presence
 from tunnel.loop import ControlLoop
 
@@ -86,8 +87,7 @@ class UapiServer:
         self._loop = loop
         self._device = device
         self._listener = listener
-        self._path = path
-        self._identity = self._look()
+        self._file = SocketFile(path) if path is not None else None
         self._on_gone = on_gone
         self._control = control
         self._applied = applied
@@ -102,15 +102,6 @@ class UapiServer:
         if path is not None:
             self._watch()  # also what happened before the watch was there
 
-    def _look(self) -> tuple[int, int] | None:
-        if self._path is None:
-            return None
-        try:
-            found = self._path.lstat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
     def _hinted(self) -> None:
         if self._presence is not None:
             self._presence.read()
@@ -118,11 +109,11 @@ class UapiServer:
 
     def _watch(self) -> None:
         """Looks at the file; again when something tells, or else in a while."""
-        if self._closed:
+        if self._closed or self._file is None:
             return
-        if self._look() != self._identity:
+        if not self._file.is_ours:
             log.info("the UAPI socket was removed")
-            self._identity = None
+            self._file = None
             self._forget_file()
             self._on_gone()
         elif self._presence is None:
@@ -234,8 +225,6 @@ class UapiServer:
         for client in list(self._clients.values()):
             self._drop(client)
         self._loop.remove_reader(self._listener.fileno())
+        if self._file is not None:
+            self._file.remove()
         self._listener.close()
-        if self._path is not None and self._identity is not None:
-            with contextlib.suppress(OSError):
-                if self._look() == self._identity:
-                    self._path.unlink()

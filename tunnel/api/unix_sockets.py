@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import stat
 from pathlib import Path
 
-__all__ = ["Served", "listen_unix"]
+__all__ = ["Served", "SocketFile", "listen_unix"]
 
 
 class Served(OSError):
@@ -16,6 +17,33 @@ class Served(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+class SocketFile:
+    """The file of a socket that listens, which others may delete or replace. While the
+    socket is open no other file can be taken for this one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.lstat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @property
+    def is_ours(self) -> bool:
+        return self._identity is not None and self._look() == self._identity
+
+    def remove(self) -> None:
+        """Once, if it is still ours, and before the socket is closed."""
+        with contextlib.suppress(OSError):
+            if self.is_ours:
+                self.path.unlink()
+        self._identity = None
 
 
 def listen_unix(path: Path, backlog: int) -> socket.socket:
