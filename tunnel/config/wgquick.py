@@ -3,20 +3,22 @@
 What is written is accepted by `wg-quick` and `wg setconf`. A file that is read keeps
 its lines: a section that nothing changed is written as it stood, with its comments.
 A peer's name is a comment below `[Peer]`: `# friendly_name=NAME` (which exporters
-read), `# Name = NAME`, or `# NAME` alone on the line after it. The texts of a section
-are in `wgquick_sections.py`, `wgquick_lines.py` and `wgquick_write.py`.
+read), `# Name = NAME`, or `# NAME` alone on the line after it (`wgquick_names.py`). The
+texts of a section are in `wgquick_sections.py`, `wgquick_lines.py` and
+`wgquick_write.py`.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tunnel.config.secrets import read_small
 from tunnel.config.values import HostPort, mask_address
-from tunnel.config.wgquick_lines import read_interface, read_peer
+from tunnel.config.wgquick_lines import check_unique, read_interface, read_peer
+from tunnel.config.wgquick_names import names_of, set_apart
 from tunnel.config.wgquick_sections import Block, Problems, split
 from tunnel.config.wgquick_values import InterfaceValues, PeerValues
 from tunnel.config.wgquick_write import interface_lines, peer_lines
@@ -39,10 +41,16 @@ Resolve = Callable[[HostPort], Endpoint | None]
 
 @dataclass(frozen=True, slots=True)
 class WgPeer:
-    """One `[Peer]`; `lines` are those it was read from."""
+    """One `[Peer]`; `lines` are those it was read from. Not `named`: the comment there
+    that could be its name is another peer's."""
 
     values: PeerValues
     lines: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    named: bool = field(default=True, compare=False, repr=False)
+
+    def text(self, *, secrets: bool = True) -> list[str]:
+        """Its lines as they are written."""
+        return peer_lines(self.values, self.lines, secrets, self.named)
 
     def state(self, resolve: Resolve) -> PeerState:
         """As a peer of a desired state. `ConfigError` when a name has no address."""
@@ -84,7 +92,7 @@ class WgQuick:
     def text(self, *, secrets: bool = True) -> str:
         """The file; without `secrets`, keys and hooks are shown as `(hidden)`."""
         blocks = [interface_lines(self.interface, self.lines, secrets)]
-        blocks += [peer_lines(p.values, p.lines, secrets) for p in self.peers]
+        blocks += [peer.text(secrets=secrets) for peer in self.peers]
         return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
     def state(self, name: str, resolve: Resolve) -> DeviceState:
@@ -136,8 +144,21 @@ class WgQuick:
                 state.allowed_ips,
                 _keepalive(state.keepalive, old),
             )
-            made.append(WgPeer(values, old.lines if old else ()))
+            made.append(replace(old, values=values) if old else WgPeer(values))
+        if not all(peer.named for peer in made):
+            made = _told_apart(made)
         return WgQuick(self.interface, tuple(made), self.lines)
+
+
+def _told_apart(peers: list[WgPeer]) -> list[WgPeer]:
+    """In another order a comment that was no name could become one."""
+    read = names_of(peer.text() for peer in peers)
+    if read == [peer.values.name for peer in peers]:
+        return peers
+    return [
+        peer if peer.named else WgPeer(peer.values, set_apart(peer.lines))
+        for peer in peers
+    ]
 
 
 def _keepalive(seconds: int, old: WgPeer | None) -> int | None:
@@ -179,6 +200,7 @@ def parse_wgquick(text: str, source: str = "<text>") -> WgQuick:
     seen: Block | None = None
     peers: list[WgPeer] = []
     known: dict[object, str] = {}
+    names = iter(names_of(b.lines for b in blocks if b.kind == "peer"))
     for block in blocks[1:]:
         if block.kind == "interface":
             if seen is not None:
@@ -192,39 +214,13 @@ def parse_wgquick(text: str, source: str = "<text>") -> WgQuick:
             interface = read_interface(block, problems)
             lines += block.lines
             continue
-        values = read_peer(block, len(peers), problems)
-        _check_unique(values, block, len(peers), known, problems)
-        peers.append(WgPeer(values, block.lines))
+        read, name = read_peer(block, len(peers), problems), next(names)
+        values = replace(read, name=name)
+        check_unique(values, block, len(peers), known, problems)
+        peers.append(WgPeer(values, block.lines, named=name == read.name))
     if problems.found:
         raise ConfigError(source, sorted(problems.found, key=lambda p: p.line))
     return WgQuick(interface, tuple(peers), lines)
-
-
-def _check_unique(
-    values: PeerValues,
-    block: Block,
-    index: int,
-    known: dict[object, str],
-    problems: Problems,
-) -> None:
-    """Key, name and prefixes have one owner; `known` maps each to who it is."""
-    own = f"{values.name or 'the peer'} on line {block.line}"
-    claims: list[tuple[str, object, str, str]] = [
-        ("PublicKey", values.public_key, "the same key as", "every peer has its own")
-    ]
-    if values.name:
-        claims.append(("name", values.name, "the same name as", "rename one of them"))
-    claims += [
-        ("AllowedIPs", prefix, f"{address_text(prefix[0])}/{prefix[1]} belongs to",
-         "a prefix has one owner; give each peer its own")
-        for prefix in values.allowed_ips
-    ]  # fmt: skip
-    for path, thing, message, hint in claims:
-        other = known.setdefault(thing, own) if thing else own
-        if other is not own:
-            problems.add(
-                f"Peer[{index}].{path}", block.line, f"{message} {other}", hint
-            )
 
 
 def load_wgquick(path: str | Path) -> WgQuick:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any
 
-from tunnel.config.identity import normal_name
 from tunnel.config.values import BadValue
+from tunnel.config.wgquick_names import name_in
 from tunnel.config.wgquick_sections import Block, Problems
 from tunnel.config.wgquick_values import (
     HOOKS,
@@ -24,18 +24,15 @@ from tunnel.config.wgquick_values import (
     PeerValues,
 )
 from tunnel.state.model import canonical_prefixes
+from tunnel.state.render import address_text
 
 __all__ = [
-    "NAMED",
     "canonical_key",
-    "name_in",
+    "check_unique",
     "read_interface",
     "read_peer",
     "settings",
 ]
-
-NAMED: Final = re.compile(r"#+\s*(friendly_name|name)\s*=\s*(.*)", re.IGNORECASE)
-_NAME_MAX: Final = 64
 
 
 def canonical_key(key: str, known: Iterable[str]) -> str | None:
@@ -145,7 +142,7 @@ def read_peer(block: Block, index: int, problems: Problems) -> PeerValues:
         )
     return PeerValues(
         public_key=read.one.get("PublicKey", b""),
-        name=name_in(block.lines)[1],
+        name=name_in(block.lines).name,
         preshared_key=read.one.get("PresharedKey"),
         endpoint=read.one.get("Endpoint"),
         allowed_ips=canonical_prefixes(read.many.get("AllowedIPs", [])),
@@ -153,29 +150,28 @@ def read_peer(block: Block, index: int, problems: Problems) -> PeerValues:
     )
 
 
-# --- names
-
-
-def _usable(name: str) -> bool:
-    return 0 < len(name) <= _NAME_MAX and name.isprintable() and name == name.strip()
-
-
-def name_in(lines: Iterable[str]) -> tuple[int, str]:
-    """(line, name) of the comment that names a peer; (-1, "") when there is none."""
-    plain: tuple[int, str] = (-1, "")
-    named: tuple[int, str] = (-1, "")
-    below = -1
-    for index, line in enumerate(lines):
-        text = line.strip()
-        if text.startswith("["):
-            below = index
-        elif below >= 0 and text.startswith("#"):
-            match = NAMED.fullmatch(text)
-            name = match[2].strip() if match else text.lstrip("#").strip()
-            if not _usable(name):
-                continue
-            if match and (named[0] < 0 or match[1].lower() == "friendly_name"):
-                named = index, normal_name(name)
-            elif not match and index == below + 1 and "=" not in name:
-                plain = index, normal_name(name)
-    return named if named[0] >= 0 else plain
+def check_unique(
+    values: PeerValues,
+    block: Block,
+    index: int,
+    known: dict[object, str],
+    problems: Problems,
+) -> None:
+    """Key, name and prefixes have one owner; `known` maps each to who it is."""
+    own = f"{values.name or 'the peer'} on line {block.line}"
+    claims: list[tuple[str, object, str, str]] = [
+        ("PublicKey", values.public_key, "the same key as", "every peer has its own")
+    ]
+    if values.name:
+        claims.append(("name", values.name, "the same name as", "rename one of them"))
+    claims += [
+        ("AllowedIPs", prefix, f"{address_text(prefix[0])}/{prefix[1]} belongs to",
+         "a prefix has one owner; give each peer its own")
+        for prefix in values.allowed_ips
+    ]  # fmt: skip
+    for path, thing, message, hint in claims:
+        other = known.setdefault(thing, own) if thing else own
+        if other is not own:
+            problems.add(
+                f"Peer[{index}].{path}", block.line, f"{message} {other}", hint
+            )

@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from tunnel.config.values import HostPort
 from tunnel.config.wgquick_lines import (
-    NAMED,
     canonical_key,
-    name_in,
     read_peer,
     settings,
 )
+from tunnel.config.wgquick_names import NAMED, NameLine, name_in
 from tunnel.config.wgquick_sections import Block, Problems
 from tunnel.config.wgquick_values import HOOKS, InterfaceValues, PeerValues
 from tunnel.state.render import address_text, prefix_text
@@ -90,17 +89,20 @@ def interface_lines(
     return list(lines) if secrets else _masked(lines)
 
 
-def peer_lines(values: PeerValues, lines: tuple[str, ...], secrets: bool) -> list[str]:
-    """`[Peer]`: the lines it was read from with what has changed, or new ones."""
+def peer_lines(
+    values: PeerValues, lines: tuple[str, ...], secrets: bool, named: bool = True
+) -> list[str]:
+    """`[Peer]`: the lines it was read from with what has changed, or new ones. Not
+    `named`: a comment there that could be its name is none."""
     if lines:
-        made = _changed(values, lines)
+        made = _changed(values, lines, named)
     else:
         made = ["[Peer]", *([_name_line(values.name, "")] if values.name else [])]
         made += [f"{key} = {text}" for key, text in _peer_texts(values).items()]
     return made if secrets else _masked(made)
 
 
-def _changed(values: PeerValues, lines: tuple[str, ...]) -> list[str]:
+def _changed(values: PeerValues, lines: tuple[str, ...], named: bool) -> list[str]:
     old = read_peer(Block("peer", 1, 1, lines), 0, Problems())
     before, after = _peer_texts(old), _peer_texts(values)
     wrong = {key for key in _PEER_KEYS if before.get(key) != after.get(key)}
@@ -110,16 +112,16 @@ def _changed(values: PeerValues, lines: tuple[str, ...]) -> list[str]:
         key = canonical_key(written, _PEER_KEYS)
         if key in wrong:
             places[index] = "" if key in places.values() else key or ""
-    named, name = name_in(lines)
+    found = name_in(lines) if named else NameLine()
     made = []
     for index, line in enumerate(lines):
-        if index == named and name != values.name:
+        if index == found.index and found.name != values.name:
             made += [_name_line(values.name, line)] if values.name else []
         elif index not in places:
             made.append(line)
         elif text := after.get(places[index]):
             made.append(f"{places[index]} = {text}")
-    if named < 0 and values.name:
+    if found.index < 0 and values.name:
         made.insert(_header(made) + 1, _name_line(values.name, ""))
     missing = [key for key in _PEER_KEYS if key in wrong - set(places.values())]
     made += [f"{key} = {after[key]}" for key in missing if key in after]
