@@ -17,6 +17,7 @@ from tunnel import __version__
 from tunnel.api import http_change, http_read
 from tunnel.api.http_bridge import Bridge
 from tunnel.api.problems import MEDIA_TYPE, PROBLEM_SCHEMA, Refusal
+from tunnel.config.hidden import hide_keys
 from tunnel.errors import ConfigProblem
 
 __all__ = ["create_app"]
@@ -129,7 +130,8 @@ def _path(place: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part[:40]}" if text else part[:40]
+            safe = hide_keys(part, 40)
+            text += f".{safe}" if text else safe
     return text
 
 

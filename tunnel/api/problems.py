@@ -1,5 +1,6 @@
-"""Refusals as RFC 9457 problem documents. No input is ever echoed here, so that a
-secret in a rejected request does not come back in the answer.
+"""Refusals as RFC 9457 problem documents. No input is echoed here, and no key or token
+in the problems that come from elsewhere, so that a secret in a rejected request does
+not come back in the answer.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from operator import is_not
 from typing import Any, Final
 
 from tunnel.config.facts import Facts, PeerFacts
+from tunnel.config.hidden import hide_keys
 from tunnel.config.identity import PskMode, psk_mode
 from tunnel.config.schema import Config
 from tunnel.config.values import HostPort
@@ -228,7 +229,7 @@ def _unresolved(place: str, host: str) -> ConfigProblem:
     return ConfigProblem(
         f"{one}endpoint" if one != place else f"{place}.endpoint",
         0,
-        f"cannot resolve {host}",
+        f"cannot resolve {hide_keys(host)}",
         "check the name and the name server, or write an address",
     )
 

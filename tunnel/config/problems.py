@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+from tunnel.config.hidden import hide_keys
 from tunnel.config.positions import JsonPath, scan
 from tunnel.errors import ConfigProblem
 
@@ -67,10 +68,12 @@ def render_path(path: JsonPath, label: str = "") -> str:
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif _PLAIN.fullmatch(part):
-            text += f".{part}" if text else part
+            continue
+        safe = hide_keys(part, 64)
+        if _PLAIN.fullmatch(safe):
+            text += f".{safe}" if text else safe
         else:
-            text += f"[{json.dumps(part[:40])}]"
+            text += f"[{json.dumps(safe[:40])}]"
     return f"{label}#{text or '$'}" if label else text or "$"
 
 

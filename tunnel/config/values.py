@@ -15,6 +15,7 @@ from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 
+from tunnel.config.hidden import hide_keys
 from tunnel.state.model import Address, Prefix
 
 __all__ = [
@@ -60,8 +61,10 @@ class BadValue(ValueError):
 
 
 def shown(text: str) -> str:
-    """A configured text for an error message: quoted, ASCII only, shortened."""
-    quoted = json.dumps(text[: _ECHO_LIMIT + 1])
+    """A configured text for an error message: without keys, quoted, ASCII only,
+    shortened."""
+    text = hide_keys(text, _ECHO_LIMIT + 1)
+    quoted = json.dumps(text)
     return quoted if len(text) <= _ECHO_LIMIT else quoted[:_ECHO_LIMIT] + '…"'
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tunnel.config.hidden import hide_keys
 from tunnel.config.secrets import read_small
 from tunnel.config.values import HostPort, mask_address
 from tunnel.config.wgquick_lines import check_unique, read_interface, read_peer
@@ -66,7 +67,7 @@ class WgPeer:
                         ConfigProblem(
                             "Peer.Endpoint",
                             0,
-                            f"cannot resolve {values.endpoint[0]}",
+                            f"cannot resolve {hide_keys(values.endpoint[0])}",
                             "check the name and the name server, or write an address",
                         )
                     ],

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from tunnel.config.hidden import hide_keys
 from tunnel.config.values import BadValue
 from tunnel.config.wgquick_names import name_in
 from tunnel.config.wgquick_sections import Block, Problems
@@ -158,7 +159,7 @@ def check_unique(
     problems: Problems,
 ) -> None:
     """Key, name and prefixes have one owner; `known` maps each to who it is."""
-    own = f"{values.name or 'the peer'} on line {block.line}"
+    own = f"{hide_keys(values.name) or 'the peer'} on line {block.line}"
     claims: list[tuple[str, object, str, str]] = [
         ("PublicKey", values.public_key, "the same key as", "every peer has its own")
     ]

@@ -20,9 +20,9 @@ _NAME_MAX: Final = 64
 
 
 class NameLine(NamedTuple):
-    """A comment that may name a peer, and its index among the lines of the section."""
+    """A comment that may name a peer, and where among the lines of the section."""
 
-    index: int = -1
+    at: int = -1
     name: str = ""
     plain: bool = False  # it does not say that it is a name
 
@@ -32,7 +32,7 @@ def _usable(name: str) -> bool:
 
 
 def name_in(lines: Iterable[str]) -> NameLine:
-    """The best one of a section; the index is -1 when there is none."""
+    """The best one of a section; `at` is -1 when there is none."""
     plain = named = NameLine()
     below = -1
     for index, line in enumerate(lines):
@@ -44,11 +44,11 @@ def name_in(lines: Iterable[str]) -> NameLine:
             name = match[2].strip() if match else text.lstrip("#").strip()
             if not _usable(name):
                 continue
-            if match and (named.index < 0 or match[1].lower() == "friendly_name"):
+            if match and (named.at < 0 or match[1].lower() == "friendly_name"):
                 named = NameLine(index, normal_name(name))
             elif not match and index == below + 1 and "=" not in name:
                 plain = NameLine(index, normal_name(name), True)
-    return named if named.index >= 0 else plain
+    return named if named.at >= 0 else plain
 
 
 def names_of(sections: Iterable[Sequence[str]]) -> list[str]:
@@ -66,5 +66,5 @@ def names_of(sections: Iterable[Sequence[str]]) -> list[str]:
 
 def set_apart(lines: Sequence[str]) -> tuple[str, ...]:
     """The section with its plain comment where it is no name."""
-    at = name_in(lines).index
+    at = name_in(lines).at
     return (*lines[:at], "#", *lines[at:])

@@ -6,11 +6,11 @@ what changed are replaced, so that comments and order stay.
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable
 from typing import Any, Final
 
+from tunnel.config.hidden import HIDDEN, hide_keys
 from tunnel.config.values import HostPort
 from tunnel.config.wgquick_lines import (
     canonical_key,
@@ -22,10 +22,8 @@ from tunnel.config.wgquick_sections import Block, Problems
 from tunnel.config.wgquick_values import HOOKS, InterfaceValues, PeerValues
 from tunnel.state.render import address_text, prefix_text
 
-__all__ = ["HIDDEN", "host_port_text", "interface_lines", "peer_lines"]
+__all__ = ["host_port_text", "interface_lines", "peer_lines"]
 
-HIDDEN: Final = "(hidden)"
-_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 _PEER_KEYS: Final = (
     "PublicKey",
     "PresharedKey",
@@ -115,13 +113,13 @@ def _changed(values: PeerValues, lines: tuple[str, ...], named: bool) -> list[st
     found = name_in(lines) if named else NameLine()
     made = []
     for index, line in enumerate(lines):
-        if index == found.index and found.name != values.name:
+        if index == found.at and found.name != values.name:
             made += [_name_line(values.name, line)] if values.name else []
         elif index not in places:
             made.append(line)
         elif text := after.get(places[index]):
             made.append(f"{places[index]} = {text}")
-    if found.index < 0 and values.name:
+    if found.at < 0 and values.name:
         made.insert(_header(made) + 1, _name_line(values.name, ""))
     missing = [key for key in _PEER_KEYS if key in wrong - set(places.values())]
     made += [f"{key} = {after[key]}" for key in missing if key in after]
@@ -151,6 +149,6 @@ def _masked(lines: Iterable[str]) -> list[str]:
         if canonical_key(key, HOOKS):
             line = f"{key}{equals} {HIDDEN}"  # noqa: PLW2901
         elif not canonical_key(key, ("PublicKey",)):
-            line = _KEY.sub(HIDDEN, line)  # noqa: PLW2901
+            line = hide_keys(line)  # noqa: PLW2901
         made.append(line)
     return made

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunnel.config.hidden import hide_keys
 from tunnel.config.peer_check import KEEPALIVE_MAX, check_name
 from tunnel.config.peer_lines import as_json, has_lines
 from tunnel.config.positions import JsonPath
@@ -221,7 +222,8 @@ class _JsonReader:
         target = self._value(at, parse_host_port, text)
         endpoint = self._resolve(target) if target is not None else None
         if target is not None and endpoint is None:
-            self._found.add(at, f"cannot resolve {target[0]}", "write an address")
+            host = hide_keys(target[0])
+            self._found.add(at, f"cannot resolve {host}", "write an address")
         return endpoint
 
     def _preshared(self, peer: PeerConfig, state: PeerState, at: JsonPath) -> PeerState:

@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from tunnel.config.hidden import hide_keys
 from tunnel.config.values import (
     BadValue,
     HostPort,
@@ -105,7 +106,7 @@ def _endpoint(text: Any, resolve: Resolve) -> Endpoint:
     target = parse_host_port(str(text))
     endpoint = resolve(target)
     if endpoint is None:
-        raise BadValue(f"cannot resolve {target[0]}", "write an address")
+        raise BadValue(f"cannot resolve {hide_keys(target[0])}", "write an address")
     return endpoint
 
 
@@ -130,22 +131,23 @@ def _part(
     problems: list[ConfigProblem],
 ) -> PartialPeer:
     values: dict[str, Any] = {}
+    # a peer without a name is called by its public key
+    who = name if name == entry.get("public_key") else hide_keys(name)
     for key, value in entry.items():
+        place = f"{who}.{hide_keys(key)}"
         known = _FIELDS.get(key)
         if known is None:
             hint = f"known: {', '.join(_FIELDS)}"
-            problems.append(ConfigProblem(f"{name}.{key}", 0, "unknown key", hint))
+            problems.append(ConfigProblem(place, 0, "unknown key", hint))
         elif value not in (None, ""):
             try:
                 values[known[0]] = known[1](value, resolve)
             except BadValue as bad:
-                problems.append(
-                    ConfigProblem(f"{name}.{key}", 0, bad.message, bad.hint)
-                )
+                problems.append(ConfigProblem(place, 0, bad.message, bad.hint))
     if entry.get("public_key") == name:
-        name = ""  # it has none: this is how it was called
+        name = ""
     if "public_key" not in entry:
-        problems.append(ConfigProblem(f"{name}.public_key", 0, "missing"))
+        problems.append(ConfigProblem(f"{who}.public_key", 0, "missing"))
     state = PeerState(values.pop("public_key", b""), name, **values)
     return PartialPeer(state, frozenset(values) | ({"name"} if name else frozenset()))
 
