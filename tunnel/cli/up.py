@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -40,16 +39,15 @@ def log_to(output: str, level: str) -> None:
     if output in {"stderr", "stdout"}:
         handler = logging.StreamHandler(getattr(sys, output))
     else:
-        old_umask = os.umask(0o077)
+        from tunnel.cli.log_file import LogFile
+
         try:
-            handler = logging.FileHandler(output)
+            handler = LogFile(output)
         except OSError as error:
             raise TunnelError(
                 f"logging.output: cannot write {output}: {error.strerror}",
                 hint='write "stderr", or a path in a directory that there is',
             ) from error
-        finally:
-            os.umask(old_umask)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("tunnel")
     replaced = logger.handlers[:]

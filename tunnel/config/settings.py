@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
 from typing import Final
 
 from tunnel.config.checked import Checked
@@ -12,7 +14,7 @@ from tunnel.config.values import BadValue, parse_bind, parse_prefix
 from tunnel.protocol.prefixes import PrefixSet
 from tunnel.state.model import Prefix, canonical_prefixes
 
-__all__ = ["settings_of"]
+__all__ = ["settings_of", "takes_log"]
 
 REKEY_SECONDS: Final = (15, 120)
 _BLOCKLIST_LIMIT: Final = 64 << 20  # bytes
@@ -73,8 +75,27 @@ def _output(config: Config, check: Checked, where: Surroundings) -> str:
             ("logging", "output"), "not a file name", 'write "stderr" or a path'
         )
     elif output not in ("stderr", "stdout"):
-        return str(where.base / output)
+        path = where.base / output
+        if not _may_take_log(path):
+            check.found.add(
+                ("logging", "output"),
+                "neither a file nor a terminal, so that writing may wait for a reader",
+                'write "stderr", or the path of a file that there is or can be',
+            )
+        return str(path)
     return output
+
+
+def takes_log(mode: int) -> bool:
+    """Whether lines go there without waiting for who reads them, by `st_mode`."""
+    return stat.S_ISREG(mode) or stat.S_ISCHR(mode)
+
+
+def _may_take_log(path: Path) -> bool:
+    try:
+        return takes_log(path.stat().st_mode)
+    except OSError:  # to be made, or opening it says why not
+        return True
 
 
 def _blocklist(
