@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnel.cli.main import main
+from tunnel.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -194,7 +194,7 @@ backups.register(app)
 
 
 def main() -> None:
-    """Entry point: a TunnelError becomes a message and its exit code."""
+    """Runs the command: a TunnelError becomes a message and its exit code."""
     open_streams()
     try:
         try:

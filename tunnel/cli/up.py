@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunnel.cli.process import calm_collector, harden
+from tunnel.cli.start import hangup_came
 from tunnel.errors import TunnelError
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def run(config: str, *, log_level: str | None = None) -> None:
     ) as tunnel:
         _follow_logging(tunnel.manager, log_level)
         log.info("%s is up", tunnel.engine.tun.name)
+        if hangup_came():
+            tunnel.manager.reload_soon("sighup")
         tunnel.engine.run()
     log.info("stopped")
 
