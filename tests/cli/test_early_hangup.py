@@ -89,6 +89,7 @@ def test_while_it_reads_its_files(tmp_path: Path, many: int) -> None:
             return int(line.split()[1], 16) & bit
 
         eventually(caught)
+        assert not (tmp_path / "run").exists()
         for _ in range(many):
             process.send_signal(signal.SIGHUP)
         eventually(lambda: "sighup: nothing to change" in log.read_text(), 30)
