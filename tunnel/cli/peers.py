@@ -16,7 +16,7 @@ import typer
 
 from tunnel.api.client import UapiClient
 from tunnel.cli.plan import AsJson, Interface, PlanHash, choose
-from tunnel.cli.screen import console, table
+from tunnel.cli.screen import Row, show_table
 from tunnel.cli.show import show_done, show_plan
 from tunnel.errors import TunnelError
 
@@ -210,15 +210,16 @@ def list_(interface: Interface = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(peers, indent=2))
         return
-    shown = table(("name", "public key", "state", "handshake", "allowed IPs"))
+    rows: list[Row] = []
     for peer in peers:
         state = "connected" if peer["connected"] else "idle"
         last = peer["latest_handshake"]
-        shown.add_row(
+        cells = (
             peer["name"] or "-",
             peer["public_key"],
             state if peer["enabled"] else "disabled",
             f"{max(0, time.time() - last):.0f} s ago" if last else "never",
             " ".join(peer["allowed_ips"]) or "-",
         )
-    console().print(shown)
+        rows.append((cells, None))
+    show_table(("name", "public key", "state", "handshake", "allowed IPs"), rows)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tunnel.cli.screen import console, table
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from tunnel.cli.screen import Row, show_table
 
 __all__ = ["show_done", "show_event", "show_plan", "show_warnings"]
 
@@ -27,28 +25,25 @@ def _cell(value: object) -> str:
 
 def show_plan(plan: dict[str, Any]) -> None:
     """The table of a plan, before and after, and what becomes of the sessions."""
-    screen = console()
     show_warnings(plan)
     if not plan["diffs"]:
-        screen.print(f"{plan['interface']}: nothing to change")
+        print(f"{plan['interface']}: nothing to change")
         return
-    shown = table(("", "action", "peer", "what", "before", "after", "session"))
-    for action in plan["diffs"]:
-        _add_rows(shown, action)
-    screen.print(shown)
+    columns = ("", "action", "peer", "what", "before", "after", "session")
+    show_table(columns, [row for action in plan["diffs"] for row in _rows(action)])
     names = {action.get("public_key"): _who(action) for action in plan["diffs"]}
     for move in plan["moves"]:
         old, new = (names.get(move[end], move[end]) for end in ("from", "to"))
-        screen.print(f"{move['prefix']} moves from {old} to {new}")
+        print(f"{move['prefix']} moves from {old} to {new}")
     summary = plan["summary"]
-    screen.print(
+    print(
         f"{plan['interface']}: {summary['current_peers']} peers now, "
         f"{summary['target_peers']} then ({summary['added']} added, "
         f"{summary['updated']} changed, {summary['removed']} removed)"
     )
-    screen.print(f"plan {plan['hash'][:16]}")
+    print(f"plan {plan['hash'][:16]}")
     if plan["needs_restart"]:
-        screen.print("This needs a restart: a running tunnel cannot change it.")
+        print("This needs a restart: a running tunnel cannot change it.")
 
 
 def show_warnings(plan: dict[str, Any]) -> None:
@@ -63,7 +58,7 @@ def _who(action: dict[str, Any]) -> str:
     return action.get("name") or (f"{key[:12]}…" if key else "")
 
 
-def _add_rows(shown: Table, action: dict[str, Any]) -> None:
+def _rows(action: dict[str, Any]) -> Iterator[Row]:
     kind = action["action"]
     head = (_SIGNS.get(kind, "~"), kind, _who(action))
     changes = [] if kind == "remove" else action["changes"]
@@ -74,12 +69,17 @@ def _add_rows(shown: Table, action: dict[str, Any]) -> None:
         if before == after == "(set)":
             after = "(another one)"
         cells = (field, before, after) if field else ("", "", "")
-        shown.add_row(*head, *cells, session, style=_STYLES.get(kind))
+        yield (*head, *cells, session), _STYLES.get(kind)
         head, session = ("", "", ""), ""
 
 
 def show_done(answer: dict[str, Any]) -> None:
-    """The plan that was applied, and how it went."""
+    """The plan that was applied, and how it went; first what is urgent, and again
+    where it is seen after a long table."""
+    left = answer["pending_confirmation"]
+    if left is not None:
+        notice = f"taken back in {left:.0f} s unless you run: tunnel confirm"
+        print(notice, flush=True)
     show_plan(answer)
     event = answer["event"]
     if event is not None and event["changes"]:
@@ -88,9 +88,8 @@ def show_done(answer: dict[str, Any]) -> None:
         print(f"{line}, saved" if answer["saved"] else line)
     elif answer["saved"]:
         print(f"saved in {answer['file']}")
-    left = answer["pending_confirmation"]
     if left is not None:
-        print(f"taken back in {left:.0f} s unless you run: tunnel confirm")
+        print("not confirmed yet; keep it with: tunnel confirm")
 
 
 def show_event(event: dict[str, Any]) -> None:

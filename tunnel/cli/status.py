@@ -124,7 +124,7 @@ def _age(then: int, now: float) -> str:
 
 
 def _show(view: InterfaceView) -> None:
-    from tunnel.cli.screen import console, table
+    from tunnel.cli.screen import Row, console, show_table
 
     now = time.time()
     connected = sum(now - p.latest_handshake < CONNECTED_FOR for p in view.peers)
@@ -136,7 +136,7 @@ def _show(view: InterfaceView) -> None:
     )
     names = _names(own)
     columns = ["peer", "endpoint", "handshake", "received", "sent", "allowed IPs"]
-    shown = table(["name", *columns] if names else columns)
+    rows: list[Row] = []
     for peer in view.peers:
         cells = [
             peer.public_key,
@@ -147,11 +147,11 @@ def _show(view: InterfaceView) -> None:
             " ".join(peer.allowed_ips) or "-",
         ]
         name = [names.get(peer.public_key) or "-"] if names else []
-        shown.add_row(*name, *cells)
+        rows.append(((*name, *cells), None))
     screen = console()
     screen.print(title)
     _show_down(view.name, own.get("device", {}), screen)
-    screen.print(shown)
+    show_table(["name", *columns] if names else columns, rows)
 
 
 def _show_down(name: str, device: dict[str, Any], screen: Any) -> None:
