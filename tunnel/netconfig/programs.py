@@ -10,9 +10,10 @@ from typing import Final, Protocol
 
 from tunnel.netconfig.base import Argv
 
-__all__ = ["Execute", "Feed", "Result", "execute"]
+__all__ = ["Execute", "Feed", "Result", "execute", "execute_briefly"]
 
 TIMEOUT_S: Final = 15.0
+BRIEF_S: Final = 2.0  # for what is not worth a longer wait of the control thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +41,26 @@ Feed = Callable[[Argv, str], Result]
 
 def execute(argv: Argv, text: str = "") -> Result:
     """Runs it with the input `text` and at most TIMEOUT_S seconds; raises nothing."""
+    return _execute(argv, text, TIMEOUT_S)
+
+
+def execute_briefly(argv: Argv) -> Result:
+    """The same with at most BRIEF_S seconds."""
+    return _execute(argv, "", BRIEF_S)
+
+
+def _execute(argv: Argv, text: str, seconds: float) -> Result:
     try:
         done = subprocess.run(
             argv,
             input=text.encode(),
             capture_output=True,
-            timeout=TIMEOUT_S,
+            timeout=seconds,
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired:
-        return Result(None, f"no answer within {TIMEOUT_S:g} s")
+        return Result(None, f"no answer within {seconds:g} s")
     except OSError as error:
         return Result(None, error.strerror or str(error))
     # netsh reports its errors on standard output
