@@ -118,13 +118,14 @@ static bool continues(const struct gro_item *item, const struct candidate *c)
         item->length + c->payload > LENGTH_MAX || item->header != c->header)
         return false;
     if (c->ipv4 ? (a[1] != b[1] || a[8] != b[8] || (a[6] ^ b[6]) & 0xe0)
-                : (a[0] != b[0] || (a[1] ^ b[1]) & 0xf0 || a[7] != b[7]))
-        return false; /* TOS, TTL, DF; traffic class, hop limit */
+                : (memcmp(a, b, 4) || a[7] != b[7]))
+        return false; /* TOS, TTL, DF; traffic class, flow label, hop limit */
     if (!c->tcp)
         return true;
     a += item->ip;
     b += item->ip;
     return c->sequence == item->sequence && !memcmp(a + 8, b + 8, 4) &&
+           a[12] == b[12] && /* reserved bits */
            !memcmp(a + 14, b + 14, 2) && /* acknowledgement and window */
            !memcmp(a + 20, b + 20, item->header - item->ip - 20);
 }

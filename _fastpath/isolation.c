@@ -55,8 +55,8 @@ static void tell(struct worker *w, const uint8_t *packet, const struct ip_view *
     commands_push(&w->lane->commands, from, COMMAND_FLUSH);
 }
 
-bool isolated(struct worker *w, const uint8_t *packet, const struct ip_view *v,
-              struct path *to)
+bool isolated(struct worker *w, const struct vnet_header *h, const uint8_t *packet,
+              const struct ip_view *v, struct path *to)
 {
     const struct snapshot *s = w->snapshot;
     struct path *from = v->version == 4 ? aip_match4(&s->routes, v->source, true)
@@ -67,7 +67,7 @@ bool isolated(struct worker *w, const uint8_t *packet, const struct ip_view *v,
     if (from->lane != w->number && icmp_allowed(w)) {
         /* its own lane tells it: only that one may stage packets for it */
         w->icmp_tokens--;
-        hand_packet(w, from->lane, NULL, packet, v->length);
+        hand_packet(w, from->lane, h, packet, v->length);
         return true;
     }
     drop(w, DROP_TX_ISOLATED);

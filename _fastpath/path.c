@@ -82,6 +82,11 @@ int path_release(void *path)
     /* still linked into a stack: its taker has to see it first */
     if (atomic_load(&p->events) || atomic_load(&p->commands))
         return 0;
+    /* the workers may have ended before its last COMMAND_PURGE */
+    for (struct staged *s = p->staged_first, *next; s; s = next) {
+        next = s->next;
+        free(s);
+    }
     free(p);
     return 1;
 }
@@ -182,13 +187,13 @@ enum drop_reason path_stage(struct path *p, _Atomic uint64_t *budget,
         atomic_load_explicit(budget, memory_order_relaxed) + staged_bytes(length) >
             MAX_STAGED_BYTES)
         return DROP_TX_NO_MEMORY;
+    s = malloc(staged_bytes(length));
+    if (!s)
+        return DROP_TX_NO_MEMORY;
     if (count >= MAX_STAGED_PACKETS) {
         free(path_unstage(p, budget));
         dropped = DROP_TX_STAGED_FULL;
     }
-    s = malloc(staged_bytes(length));
-    if (!s)
-        return DROP_TX_NO_MEMORY;
     s->next = NULL;
     s->length = length;
     memcpy(s->slot + SLOT_PACKET_OFFSET, packet, length);

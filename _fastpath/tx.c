@@ -26,8 +26,9 @@ static void unreachable(struct worker *w, const uint8_t *packet,
     tun_write(w, room + SLOT_PACKET_OFFSET, length);
 }
 
-static struct path *route(struct worker *w, const uint8_t *packet,
-                          const struct ip_view *v)
+/* `h`: what is still to be done to the packet; NULL: nothing. */
+static struct path *route(struct worker *w, const struct vnet_header *h,
+                          const uint8_t *packet, const struct ip_view *v)
 {
     struct path *p = v->version == 4
                          ? aip_lookup4(&w->snapshot->routes, v->destination)
@@ -44,7 +45,7 @@ static struct path *route(struct worker *w, const uint8_t *packet,
         unreachable(w, packet, v);
         return NULL;
     }
-    if (w->snapshot->isolation && isolated(w, packet, v, p))
+    if (w->snapshot->isolation && isolated(w, h, packet, v, p))
         return NULL;
     return p;
 }
@@ -81,7 +82,7 @@ static void take_packet(struct worker *w, const struct vnet_header *h, uint8_t *
         drop(w, DROP_TX_MALFORMED);
         return;
     }
-    p = route(w, packet, &v);
+    p = route(w, NULL, packet, &v);
     if (!p)
         return;
     if (p->lane != w->number) {
@@ -114,7 +115,7 @@ static void take_large(struct worker *w, const struct vnet_header *h,
         drop(w, DROP_TX_VNET_HEADER);
         return;
     }
-    p = route(w, packet, &v);
+    p = route(w, h, packet, &v);
     if (!p)
         return;
     if (p->lane != w->number) {

@@ -201,10 +201,11 @@ void out_flush(struct worker *w); /* seals and sends everything */
 bool usable(struct worker *w, struct keypair *k); /* for sending, now */
 
 /* ---- isolation.c.  True: `packet` comes from another peer than `to`, and is dropped
- * or left to the lane of that peer. */
+ * or left to the lane of that peer, with what its virtio header (NULL: nothing) asks
+ * for: by then peers may reach each other. */
 
-bool isolated(struct worker *w, const uint8_t *packet, const struct ip_view *v,
-              struct path *to);
+bool isolated(struct worker *w, const struct vnet_header *h, const uint8_t *packet,
+              const struct ip_view *v, struct path *to);
 bool icmp_allowed(struct worker *w); /* whoever sends one takes an icmp_token */
 
 /* ---- staging.c */
