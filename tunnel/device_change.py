@@ -162,10 +162,10 @@ class DeviceChange:
 
     def commit(self) -> None:
         after = self._editor.result()
-        self._stage_network(after)
         self._stage_sockets(after)
         self._stage_limits(after)
         self._peers.insert_prefixes()
+        self._stage_network(after)  # last: no refusal of the others touches the system
         try:
             self._publish(after)
         except Exception as error:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from tunnel.errors import NetconfigError
 from tunnel.netconfig.base import WantedState
 from tunnel.netconfig.interface import Interface
 from tunnel.netconfig.runner import Runner
@@ -60,17 +59,15 @@ class SystemNetwork:
             self._interface = Interface(bare, runner=self._runner)
         interface, old = self._interface, self._interface.state
         # what was configured stays until the tunnel ends: it is the user's now
-        interface.apply(wanted or replace(old, mtu=after.interface.mtu))
+        undo = interface.apply(wanted or replace(old, mtu=after.interface.mtu))
         automatic, self._automatic = self._automatic, wanted is not None
         if self._automatic and not automatic and old.up:
             self.restore()  # nobody did while it was off
 
         def back() -> None:
             self._automatic = automatic
-            try:
-                interface.apply(old)
-            except NetconfigError as error:
-                log.error("could not restore the interface: %s", error)
+            for complaint in undo():
+                log.error("could not restore the interface: %s", complaint)
 
         return back
 

@@ -243,9 +243,10 @@ class Commands:
         self.log.append("close")
 
 
-def test_interface_commands_are_taken_back_when_something_else_fails(
-    device: Device,
+def test_interface_commands_come_last_and_are_taken_back_when_the_rest_breaks(
+    device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of a change that is refused for another reason none ever runs."""
     device.network = commands = Commands()
 
     def refuse(*_: object) -> NoSockets:
@@ -262,15 +263,18 @@ def test_interface_commands_are_taken_back_when_something_else_fails(
     with pytest.raises(TunnelError, match="no such MTU"):
         device.apply(wanted(666))
     device.open_transport, works = refuse, device.open_transport
-    with pytest.raises(DeviceError):
+    with pytest.raises(DeviceError, match="port taken"):
         device.apply(wanted(1200, port=5))
     device.open_transport = works
-    assert commands.log == [
-        "mtu 1420 -> 1300",
-        "mtu 1300 -> 666",
-        "mtu 1300 -> 1200",
-        "back to 1300",
-    ]
+    assert commands.log == ["mtu 1420 -> 1300", "mtu 1300 -> 666"]
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(DeviceChange, "_publish", broken)
+    with pytest.raises(DeviceError, match="broke off"):
+        device.apply(wanted(1200, port=5))
+    assert commands.log[2:] == ["mtu 1300 -> 1200", "back to 1300"]
     assert device.mtu == 1300
 
 

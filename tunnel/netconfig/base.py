@@ -86,7 +86,8 @@ class Command:
 
     `why` is for people. A failure whose message contains one of `already` (of the
     undo: `undone`), in whatever case, means that things are as wanted. An `optional`
-    command may fail: the rest works without it.
+    command may fail: the rest works without it. `after_undo` follows on the undo, to
+    put back the order that it cannot restore by itself.
     """
 
     argv: Argv
@@ -95,6 +96,7 @@ class Command:
     already: tuple[str, ...] = ()
     undone: tuple[str, ...] = ()
     optional: bool = False
+    after_undo: tuple[Command, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class System(Protocol):
 
     # Removing an IPv4 address takes the others of its subnet along.
     removes_subnet: bool
+    # An address that is added comes behind the others, which are preferred to it.
+    adds_behind: bool
     # Removing the last IPv4 address takes the interface's IPv4 routes along.
     flushes_routes: bool
     # Sizes (4, 16) of addresses that cannot be there with two prefix lengths at once.

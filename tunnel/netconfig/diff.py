@@ -7,12 +7,14 @@ The order is the same for all systems, so that the new is there before the old g
     wait -> DNS -> MTU, if there will be no IPv6 -> down
 
 Every command has its exact opposite: undone backwards, they give the state before,
-from wherever one stopped.
+from wherever one stopped. Addresses that come back by it get their place again:
+those that were behind them are added anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from tunnel.netconfig.base import (
     Address,
@@ -55,8 +57,22 @@ def commands(
 
 def settled(before: WantedState, wanted: WantedState) -> tuple[Address, ...]:
     """The wanted addresses in the order in which the system has them afterwards."""
-    kept = [a for a in before.addresses if a in wanted.addresses]
-    return (*kept, *(a for a in wanted.addresses if a not in kept))
+    found = _kept_and_new(before, wanted)
+    subnets = _shared_subnets(_gone(before, wanted), wanted.addresses)
+    last = [a for a in found if masked(a) in subnets]  # see `_addresses`
+    return (*(a for a in found if a not in last), *last)
+
+
+def _kept_and_new(before: WantedState, wanted: WantedState) -> list[Address]:
+    return list(
+        dict.fromkeys(
+            [*(a for a in before.addresses if a in wanted.addresses), *wanted.addresses]
+        )
+    )
+
+
+def _gone(before: WantedState, wanted: WantedState) -> list[Address]:
+    return [a for a in dict.fromkeys(before.addresses) if a not in wanted.addresses]
 
 
 def _addresses_and_routes(
@@ -108,10 +124,10 @@ def _addresses(
     system: System, before: WantedState, wanted: WantedState
 ) -> tuple[list[Command], list[Command]]:
     """What is to be done before and after the change of routes."""
-    gone = [a for a in dict.fromkeys(before.addresses) if a not in wanted.addresses]
+    gone = _gone(before, wanted)
     new = [a for a in dict.fromkeys(wanted.addresses) if a not in before.addresses]
     subnets = _shared_subnets(gone, wanted.addresses) if system.removes_subnet else []
-    exchanged = [a for a in settled(before, wanted) if masked(a) in subnets]
+    exchanged = [a for a in _kept_and_new(before, wanted) if masked(a) in subnets]
 
     def item(address: Address) -> Item:
         others = [a for a in before.addresses if len(a[0]) == len(address[0])]
@@ -130,15 +146,46 @@ def _addresses(
         for a in before.addresses
         if a in exchanged or (a in gone and a not in relength and a not in hosts)
     ]
+    placed = set() if system.adds_behind else {4, 16}
+
+    def taking(addresses: list[Address]) -> list[Command]:
+        """Removes them. The first removal is undone last: then comes what puts all
+        addresses of that size in order."""
+        found: list[Command] = []
+        for address in reversed(addresses):
+            size = len(address[0])
+            again = _behind(before, size, gone, leaving) if size not in placed else []
+            placed.add(size)
+            order = [c for a in again for c in _renewing(item(a))]
+            found += [
+                replace(command, after_undo=tuple(order))
+                for command in item(address).removing()
+            ]
+        return found
+
     return [
-        *_removing([item(a) for a in relength]),
+        *taking(relength),
         *_adding(system, before, wanted.name, [a for a in new if a not in exchanged]),
         *(i.adding() for i in bridge),
     ], [
-        *_removing([item(a) for a in leaving]),
+        *taking(leaving),
         *(item(a).adding() for a in exchanged),
         *_removing([item(a) for a in hosts if a in gone] + bridge),
     ]
+
+
+def _behind(
+    before: WantedState, size: int, gone: Sequence[Address], leaving: Sequence[Address]
+) -> list[Address]:
+    """The addresses behind the first one that goes; none if those that leave, which
+    come back in their order, are all that there is from there on."""
+    same = [a for a in dict.fromkeys(before.addresses) if len(a[0]) == size]
+    first = next(i for i, a in enumerate(same) if a in gone or a in leaving)
+    return [] if all(a in leaving for a in same[first:]) else same[first + 1 :]
+
+
+def _renewing(item: Item) -> list[Command]:
+    return [*item.removing(), item.adding()]
 
 
 def _adding(

@@ -10,7 +10,7 @@ from tunnel.netconfig import diff, system
 from tunnel.netconfig.base import Command, WantedState
 from tunnel.netconfig.complaints import complaint
 from tunnel.netconfig.linux import listed, listing
-from tunnel.netconfig.runner import Runner
+from tunnel.netconfig.runner import Runner, Undo
 
 __all__ = ["Interface", "Planner"]
 
@@ -51,10 +51,18 @@ class Interface:
         """What `apply` would run; empty if nothing differs."""
         return self._planner(self._state, wanted)
 
-    def apply(self, wanted: WantedState) -> None:
-        """All of it or nothing (NetconfigError)."""
-        self._runner.apply(self.plan(wanted))
-        self._state = replace(wanted, addresses=diff.settled(self._state, wanted))
+    def apply(self, wanted: WantedState) -> Undo:
+        """All of it or nothing (NetconfigError). What it returns takes it back, if
+        nothing was applied since."""
+        before = self._state
+        undo = self._runner.apply(self.plan(wanted))
+        self._state = replace(wanted, addresses=diff.settled(before, wanted))
+
+        def back() -> list[str]:
+            self._state = before
+            return undo()
+
+        return back
 
     def restore(self) -> list[str]:
         """Adds addresses and routes that the interface lost meanwhile, as it does by

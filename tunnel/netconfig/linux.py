@@ -74,6 +74,7 @@ def listed(said: str) -> set[str]:
 
 class _Linux:
     removes_subnet = True
+    adds_behind = True
     flushes_routes = True
     one_length = frozenset({16})
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
 
 from tunnel.netconfig.base import Argv, Command
 from tunnel.netconfig.batch import Batch, batches, first_failure, outcomes
@@ -23,7 +23,10 @@ from tunnel.netconfig.programs import (
     execute_briefly,
 )
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "Undo"]
+
+Undo: TypeAlias = Callable[[], list[str]]
+"""Takes back what was done, last first; returns what did not work, in words."""
 
 _log = logging.getLogger("tunnel.netconfig")
 
@@ -74,11 +77,12 @@ class Runner:
         self._brief = execute_briefly if run is execute else run
         self._feed = feed or (execute if run is execute else None)
 
-    def apply(self, commands: Iterable[Command]) -> None:
+    def apply(self, commands: Iterable[Command]) -> Undo:
         """Runs them in order, all or none of them.
 
         If one fails, those before are undone, last first, and NetconfigError names
-        the one that failed.
+        the one that failed. What is returned undoes them later; it leaves alone what
+        had no effect, and programs that did not answer.
         """
         done: list[Command] = []
         doubtful: list[Command] = []  # that may have had their effect
@@ -92,6 +96,7 @@ class Runner:
         except BaseException:
             self._undo([*done, *doubtful], silent, sure=0)
             raise
+        return lambda: self._undo(done, silent, sure=len(done))
 
     def attempt(self, commands: Iterable[Command]) -> list[str]:
         """Runs them all, whatever fails, and returns what did in words."""
@@ -156,8 +161,8 @@ class Runner:
 
     def _undo(self, done: list[Command], silent: _Silent, *, sure: int) -> list[str]:
         """Complaints about the first `sure` commands."""
-        undoing = [_undo_of(c) for c in reversed(done) if c.undo is not None]
-        doubtful = {c.undo for c in done[sure:]}
+        undoing = [step for c in reversed(done) for step in _undo_of(c)]
+        doubtful = {step.argv for c in done[sure:] for step in _undo_of(c)}
         return [
             f"{line_of(command.argv)}: {said_by(result)}"
             for command, result in self._results(undoing, silent)
@@ -212,11 +217,14 @@ class Runner:
             raise _Failed(command, result)
 
 
-def _undo_of(command: Command) -> Command:
-    return Command(
-        command.undo or (),
+def _undo_of(command: Command) -> list[Command]:
+    if command.undo is None:
+        return []
+    undo = Command(
+        command.undo,
         None,
         command.why,
         already=command.undone,
         optional=command.optional,
     )
+    return [undo, *command.after_undo]

@@ -34,6 +34,7 @@ def commands(observed: WantedState | None, wanted: WantedState) -> list[Command]
 
 class _Windows:
     removes_subnet = False
+    adds_behind = False
     flushes_routes = False
     one_length = frozenset({4, 16})
 
