@@ -83,7 +83,7 @@ class Device:
         self.waiting = ""  # why it is not, though the interface is
         self.mtu = interface.mtu
         self._generation = 0
-        self.last_port = 0  # what port 0 meant before the interface went down
+        self.last_port = 0  # what port 0 meant last
         self._closed = False
 
     # --- life
@@ -129,20 +129,21 @@ class Device:
         self.driver.flush()
 
     def _bind(self) -> None:
+        self._publish(self.open_sockets(self.state))
+
+    def open_sockets(self, state: DeviceState) -> UdpTransport:
         """On the configured port; with 0 on the one of last time, if it is free."""
-        state, wanted = self.state, self.state.listen_port or self.last_port
-        addresses = listen_addresses(state)
+        wanted, addresses = state.listen_port or self.last_port, listen_addresses(state)
         try:
-            transport = self.open_transport(wanted, state.fwmark, addresses)
+            return self.open_transport(wanted, state.fwmark, addresses)
         except DeviceError:
             if wanted == state.listen_port:
                 raise
-            transport = self.open_transport(0, state.fwmark, addresses)
-        self._publish(transport)
+            return self.open_transport(0, state.fwmark, addresses)
 
     def _unbind(self) -> None:
         if self.transport is not None:
-            self.last_port = self.transport.port
+            self.last_port = self.port_of_zero
             self.transport.close()
         self._publish(None)
         self.pump.settle()  # then the port is free, for us too
@@ -196,6 +197,11 @@ class Device:
         if self.transport is not None:
             return self.transport.port
         return self.state.listen_port or self.last_port
+
+    @property
+    def port_of_zero(self) -> int:
+        """What a listen port of 0 means, or meant last; 0 when it never was."""
+        return self.last_port if self.state.listen_port else self.listen_port
 
     def owner(self, prefix: Prefix) -> bytes | None:
         return self.owners.get(prefix)

@@ -86,9 +86,8 @@ class DeviceChange:
     def _stage_sockets(self, after: DeviceState) -> None:
         """New sockets are bound before the old ones close; none if the port stays."""
         device, before = self._device, self._before
-        port = after.listen_port
-        if port != before.listen_port:
-            self._steps.at_commit.append(lambda: setattr(device, "last_port", 0))
+        port, last = after.listen_port, device.port_of_zero
+        self._steps.at_commit.append(lambda: setattr(device, "last_port", last))
         if device.transport is None or (
             port == before.listen_port
             and after.fwmark == before.fwmark
@@ -96,8 +95,9 @@ class DeviceChange:
         ):
             return
         moved = listen_addresses(after) != listen_addresses(before)
-        if port not in (before.listen_port, device.listen_port) or (moved and not port):
-            new = device.open_transport(port, after.fwmark, listen_addresses(after))
+        stays = port == before.listen_port or (port or last) == device.listen_port
+        if not stays or (moved and not port):
+            new = device.open_sockets(after)
             self._steps.undo.append(new.close)
             put_sockets(self._transaction, new)
             self._steps.at_commit.append(lambda: self._adopt(new))
