@@ -69,12 +69,19 @@ class ControlThread:
         if engine is None or self._ended is None or self._ended.done():
             raise DeviceError("the tunnel is not running")
         answer = asyncio.wrap_future(engine.submit(lambda: function(engine)))
+        answer.add_done_callback(_retrieve)  # who asked may be cancelled
         either: list[asyncio.Future[Any]] = [answer, self._ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             answer.cancel()
             raise DeviceError("the tunnel ended")
         return answer.result()
+
+    @property
+    def ended(self) -> asyncio.Future[None]:
+        """Done when the engine has ended; not to be cancelled."""
+        assert self._ended is not None
+        return self._ended
 
     async def wait(self) -> None:
         """Until the engine ends; raises what ended it, if that was a failure."""
@@ -130,7 +137,7 @@ class ControlThread:
             raise DeviceError("the tunnel was closed before it ran")
 
 
-def _retrieve(future: asyncio.Future[None]) -> None:
+def _retrieve(future: asyncio.Future[Any]) -> None:
     """A failure nobody waits for is known to `call` and needs no warning."""
     if not future.cancelled():
         future.exception()

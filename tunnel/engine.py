@@ -159,7 +159,11 @@ class Engine:
         self._stack.close()
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """From another thread: runs `function` in the control thread."""
+        """From another thread: runs `function` in the control thread.
+
+        Its StopIteration is a RuntimeError, as in a coroutine: no awaitable can
+        carry one.
+        """
         future: Future[T] = Future()
 
         def call() -> None:
@@ -167,6 +171,10 @@ class Engine:
                 return
             try:
                 future.set_result(function())
+            except StopIteration as error:
+                failure = RuntimeError("the function raised StopIteration")
+                failure.__cause__ = error
+                future.set_exception(failure)
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller
                 future.set_exception(error)
 

@@ -19,7 +19,6 @@ from tunnel.state.apply import Target
 from tunnel.state.apply import apply as apply_to
 from tunnel.state.model import (
     DeviceState,
-    Endpoint,
     PeerState,
     canonical_prefixes,
 )
@@ -100,7 +99,7 @@ class Tunnel:
         engine = await self._control.start()
         self._changes = Changes(engine)
         if engine.packets is not None:
-            self._packets = Packets(engine.packets)
+            self._packets = Packets(engine.packets, self._control.ended)
 
     async def close(self) -> None:
         """Stops it and gives everything back; idempotent."""
@@ -179,8 +178,14 @@ class Tunnel:
             await one._merge_peer(peer)
 
     async def _merge_peer(self, peer: PeerState) -> None:
-        state = await self.observe()
-        endpoint: Endpoint | None = peer.endpoint
-        known = state.peers.get(peer.public_key)
-        merged = peer if known is None else replace(known, endpoint=endpoint)
-        await self.apply(replace(state, peers={**state.peers, peer.public_key: merged}))
+        """At one instant: others may change the peers side by side with this."""
+
+        def merge(engine: Engine) -> None:
+            state = engine.device.observe()
+            known = state.peers.get(peer.public_key)
+            merged = peer if known is None else replace(known, endpoint=peer.endpoint)
+            peers = {**state.peers, peer.public_key: merged}
+            self._applied(engine.plan(replace(state, peers=peers)))
+
+        async with self._in_turn:
+            await self.call(merge)
