@@ -12,7 +12,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from tunnel.errors import DeviceError, NeedsRestart
+from tunnel.errors import ApplyError, DeviceError, NeedsRestart
 from tunnel.io.base import UdpTransport
 from tunnel.limits import isolation_of, limits_of
 from tunnel.peer_change import PeerChanges, Steps
@@ -162,6 +162,8 @@ class DeviceChange:
 
     def commit(self) -> None:
         after = self._editor.result()
+        if self._device.public_key_of(after.private_key) in after.peers:
+            raise ApplyError("the key of this tunnel itself cannot be a peer")
         self._stage_sockets(after)
         self._stage_limits(after)
         self._peers.insert_prefixes()

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from tunnel.errors import DeviceError
+from tunnel.errors import ApplyError, DeviceError
 from tunnel.state.model import PeerState, Prefix
 from tunnel.state.plan import Action
+from tunnel.state.render import prefix_text
 
 if TYPE_CHECKING:
     from tunnel._fastpath.pump import Path, Transaction
@@ -57,6 +58,7 @@ class PeerChanges:
         self._transaction = transaction
         self._steps = steps
         self._inserts: list[tuple[Prefix, bytes]] = []
+        self._freed: set[Prefix] = set()
         self._removed: list[bytes] = []
         self._added: dict[bytes, tuple[Path, PeerState]] = {}
 
@@ -72,8 +74,9 @@ class PeerChanges:
         has = after.allowed_ips if after is not None else ()
         if had != has:
             known, keep = frozenset(had), frozenset(has)
-            for address, cidr in known - keep:
+            for address, cidr in (freed := known - keep):
                 self._transaction.remove_prefix(address, cidr)
+            self._freed |= freed
             self._inserts += [(prefix, key) for prefix in has if prefix not in known]
         if before is None and after is not None:
             self._add(key, after)
@@ -126,8 +129,17 @@ class PeerChanges:
         return bool(self._removed)
 
     def insert_prefixes(self) -> None:
-        """Last of all staging: what is taken from one peer was removed before."""
-        for (address, cidr), key in self._inserts:
+        """Last of all staging: what is taken from one peer was removed before. The
+        table knows one owner of a prefix, and would lose it with either of two."""
+        owned, new = self._device.owners, dict[Prefix, bytes]()
+        for prefix, key in self._inserts:
+            taken = prefix in owned and prefix not in self._freed
+            if taken or new.setdefault(prefix, key) != key:
+                raise ApplyError(
+                    f"{prefix_text(prefix)} would belong to two peers",
+                    hint="a prefix has one owner: take it from one of them",
+                )
+            address, cidr = prefix
             added = self._added.get(key)
             path = added[0] if added else _path_of(self._device.node.peers[key])
             self._transaction.insert_prefix(address, cidr, path)

@@ -8,10 +8,11 @@ driven by the same few lines.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Final, Protocol
 
 from tunnel.errors import ApplyError, NeedsRestart, PlanStale, TunnelError
-from tunnel.state.model import DeviceState
+from tunnel.state.model import DeviceState, PeerState
 from tunnel.state.plan import Action, ActionKind, Plan, diff
 
 __all__ = ["StagedChange", "Target", "apply", "check"]
@@ -70,6 +71,22 @@ def check(plan: Plan, target: Target) -> None:
             f"{target.generation}",
             hint="make a new plan",
         )
+    peers = target.observe().peers
+    for action in plan.actions:
+        before = action.before
+        known = before if action.key is None else peers.get(action.key)
+        if known is not before and not _same_peer(known, before):
+            raise PlanStale(
+                f"the plan was made for another state of {action.name or 'a peer'}",
+                hint="make a new plan",
+            )
+
+
+def _same_peer(known: PeerState | None, before: PeerState | None) -> bool:
+    """Wherever it is: a plan may move a peer that has roamed to its endpoint."""
+    if known is None or before is None:
+        return known is before
+    return known == replace(before, endpoint=known.endpoint)
 
 
 def apply(plan: Plan, target: Target, *, verify: bool = True) -> int:
