@@ -19,8 +19,7 @@ from tunnel.loop import Timer
 from tunnel.own_file import OwnFile
 from tunnel.prepare import Confirmation, own_path, prepare_confirmation
 from tunnel.reloads import ReloadEvent
-from tunnel.rollback import take_back
-from tunnel.state.plan import Plan
+from tunnel.rollback import Undo
 
 __all__ = ["Told", "Trial", "Waiting"]
 
@@ -36,11 +35,11 @@ Told: TypeAlias = Callable[[Exception | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """`plan` was applied, `config` was in force before it, `text` is to be saved when
-    it is confirmed, if the file still holds what `replaces` names. `digest`: of what
-    the tunnel's own file held, if that is what is on trial."""
+    """`undo` takes back what was applied, `config` was in force before it, `text` is
+    to be saved when it is confirmed, if the file still holds what `replaces` names.
+    `digest`: of what the tunnel's own file held, if that is what is on trial."""
 
-    plan: Plan
+    undo: Undo
     config: Config
     text: bytes | None
     replaces: bytes | None = None
@@ -203,7 +202,7 @@ class Trial:
         self._taken_back = waiting.digest
         self._tell(confirming, TunnelError("the change was taken back meanwhile"))
         try:
-            plan = take_back(self._changes.engine, waiting.plan)
+            plan = waiting.undo.take_back(self._changes.engine)
         except Exception as error:
             raise self._changes.failed(error, source, started) from error
         event = self._changes.succeeded(plan, source, started)

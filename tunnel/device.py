@@ -232,6 +232,13 @@ class Device:
     def live_endpoint(self, public_key: bytes) -> Endpoint | None:
         return self.live(public_key).endpoint
 
+    def set_live_endpoint(self, public_key: bytes, endpoint: Endpoint | None) -> None:
+        """As if the peer had been heard from there, or never (None)."""
+        peer = self.node.peers.get(public_key)
+        if peer is not None and endpoint != self.live_endpoint(public_key):
+            path: Path = peer.path  # type: ignore[assignment]
+            path.set_endpoint(endpoint)
+
     def status(self) -> DeviceStatus:
         """A copy of everything; cheap enough to poll."""
         return status_of(self)

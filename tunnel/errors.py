@@ -104,6 +104,10 @@ class NeedsRestart(ApplyError):
     exit_code = 4
 
 
+class NotSaved(TunnelError):
+    """A change runs, but could neither be saved nor taken back."""
+
+
 class DeviceError(TunnelError):
     """A tunnel device or its sockets failed."""
 

@@ -28,7 +28,7 @@ from tunnel.peer_edits import PeerEdit, desired_after
 from tunnel.prepare import Prepared, PreparedEdits, prepare_edits, prepare_file
 from tunnel.reloads import ReloadEvent
 from tunnel.report import state_json
-from tunnel.rollback import take_back
+from tunnel.rollback import Undo
 from tunnel.settings import Settings
 from tunnel.state.merge import merge
 from tunnel.state.model import DeviceState
@@ -132,14 +132,15 @@ class Manager(Changes):
             plan = self.plan_for(prepared.desired, prune=prune)
             _check_hash(plan, expect)
             _warn_of(prepared.kept)
-            event = self._carry_out(plan, source, started, prepared)
+            undo = Undo.of(plan, self.engine.device)
+            event = self._carry_out(undo, source, started, prepared)
         except Exception as error:
             prepared.discard()
             raise self.failed(error, source, started) from error
         text = prepared.text
         # of nothing there is nothing to confirm
         if confirm_within is not None and (text is not None or not plan.empty):
-            waiting = Waiting(plan, before, text, prepared.replaces, prepared.digest)
+            waiting = Waiting(undo, before, text, prepared.replaces, prepared.digest)
             self.trial.begin(waiting, confirm_within)
         return event
 
@@ -161,7 +162,8 @@ class Manager(Changes):
                 prepared.discard()
                 return plan, None
             self.trial.check_none()
-            return plan, self._carry_out(plan, source, started, prepared)
+            undo = Undo.of(plan, self.engine.device)
+            return plan, self._carry_out(undo, source, started, prepared)
         except Exception as error:
             prepared.discard()
             if dry_run and isinstance(error, TunnelError):
@@ -194,23 +196,23 @@ class Manager(Changes):
 
     def _carry_out(
         self,
-        plan: Plan,
+        undo: Undo,
         source: str,
         started: float,
         prepared: Prepared | PreparedEdits,
     ) -> ReloadEvent:
         """The change and then the file; if the file fails, the change goes back."""
-        self.engine.apply(plan)
+        self.engine.apply(undo.plan)
         if prepared.saving is not None:
             try:
                 self.file.commit(prepared.saving)
-            except TunnelError:
-                take_back(self.engine, plan)
+            except TunnelError as error:
+                undo.take_back_unsaved(self.engine, error)
                 raise
         old = [self.file.config]
         if prepared.config is not None:
             self.file.take_over(prepared.config, prepared.digest)
-        event = self.succeeded(plan, source, started)
+        event = self.succeeded(undo.plan, source, started)
         if old[0] is not self.file.config:
             self._helper.free(old)  # last: it keeps the interpreter busy
         return event
@@ -264,7 +266,8 @@ class Manager(Changes):
             _warn_of(attempt.kept)
             plan = self.plan_for(attempt.desired)
             prepared = Prepared(attempt.desired, attempt.config, digest=attempt.digest)
-            return self._carry_out(plan, source, started, prepared)
+            undo = Undo.of(plan, self.engine.device)
+            return self._carry_out(undo, source, started, prepared)
         except Exception as error:
             raise self.failed(error, source, started) from error
 

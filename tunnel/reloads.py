@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tunnel.errors import ApplyError, TunnelError
+from tunnel.errors import ApplyError, NotSaved, TunnelError
 from tunnel.state.plan import ActionKind, Plan, SessionEffect
 from tunnel.state.render import key_text
 
@@ -150,7 +150,9 @@ class ReloadHistory:
                 generation=generation,
             )
         )
-        log.error("%s: the running configuration is kept: %s", source, failure)
+        kept = "the running configuration is kept: "
+        kept = "" if isinstance(failure, NotSaved) else kept
+        log.error("%s: %s%s", source, kept, failure)
         return failure
 
     def __iter__(self) -> Iterator[ReloadEvent]:

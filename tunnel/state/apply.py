@@ -13,9 +13,9 @@ from typing import Final, Protocol
 
 from tunnel.errors import ApplyError, NeedsRestart, PlanStale, TunnelError
 from tunnel.state.model import DeviceState, PeerState
-from tunnel.state.plan import Action, ActionKind, Plan, diff
+from tunnel.state.plan import Action, ActionKind, Change, Plan, diff
 
-__all__ = ["StagedChange", "Target", "apply", "check"]
+__all__ = ["StagedChange", "Target", "apply", "check", "in_force"]
 
 
 class StagedChange(Protocol):
@@ -127,22 +127,22 @@ def _verify(plan: Plan, target: Target) -> None:
         if action.key is not None:
             right = observed.peers.get(action.key) == action.after
         else:
-            right = _in_force(action, observed)
+            right = in_force(action, observed) == action.fields
         if not right:
             raise ApplyError(
                 f"the tunnel did not take over: {action.kind.value} {action.name}"
             )
 
 
-def _in_force(action: Action, observed: DeviceState) -> bool:
-    if action.kind is ActionKind.DEVICE:
-        return all(getattr(observed, c.field) == c.after for c in action.fields)
+def in_force(action: Action, observed: DeviceState) -> tuple[Change, ...]:
+    """Those of a device's action whose values are still the ones that it brought."""
+    holder: object = observed
     if action.kind is ActionKind.NETWORK:
-        network = observed.interface
-        return all(getattr(network, c.field) == c.after for c in action.fields)
-    values: dict[str, object] = dict(observed.settings)
-    values["log_level"] = observed.log_level
-    return all(values.get(c.field) == c.after for c in action.fields)
+        holder = observed.interface
+    elif action.kind is ActionKind.SETTINGS:
+        settings = {**dict(observed.settings), "log_level": observed.log_level}
+        return tuple(c for c in action.fields if settings.get(c.field) == c.after)
+    return tuple(c for c in action.fields if getattr(holder, c.field) == c.after)
 
 
 def _undo(plan: Plan, target: Target) -> None:
