@@ -27,6 +27,7 @@ log = logging.getLogger("tunnel.manager")
 
 
 HOLD: Final = 60 * SECOND  # a save that takes longer holds the time up no longer
+RETRY: Final = SECOND
 _LATE: Final = SECOND // 10
 
 Told: TypeAlias = Callable[[Exception | None], None]
@@ -60,7 +61,8 @@ class Trial:
     what its file says, some time later. Control thread, but for `prepare`.
 
     Its time runs until somebody asks for a confirmation: whoever can ask is not locked
-    out. It goes on with what was left if that comes to nothing.
+    out. It goes on with what was left if that comes to nothing. What cannot be taken
+    back at its end waits on, and is tried again every second; `refusal` says why.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Trial:
         self._helper = helper
         self._read_file = read_file
         self.rollbacks = 0
+        self.refusal = ""
         self._taken_back: bytes | None = None  # content of the file, by the last one
         self._waiting: Waiting | None = None
         self._config: Config | None = None  # in force when the trial began
@@ -95,6 +98,8 @@ class Trial:
     def _left_ns(self) -> int:
         if self._confirming is not None:
             return self._confirming.left
+        if self.refusal:
+            return 0
         now = self._changes.engine.loop.now()
         return max(0, self._timer.when - now) if self._timer is not None else 0
 
@@ -191,20 +196,24 @@ class Trial:
 
     def rollback(self, source: str = "rollback") -> ReloadEvent:
         """Takes the change back: what it changed and nothing else. Raises TunnelError;
-        in any case nothing waits then. A file that came into force meanwhile stays: it
-        is read again, as it may say otherwise than what was before the change. If it
-        is the file itself that was on trial, reading it again makes no newer one."""
+        then it waits still. A file that came into force meanwhile stays: it is read
+        again, as it may say otherwise than what was before the change. If it is the
+        file itself that was on trial, reading it again makes no newer one."""
         started = time.perf_counter()
+        self._get()
+        try:
+            return self._take_back(source, started)
+        except Exception as error:
+            raise self._changes.failed(error, source, started) from error
+
+    def _take_back(self, source: str, started: float) -> ReloadEvent:
         waiting, config = self._get(), self._config
+        plan = waiting.undo.take_back(self._changes.engine)
         confirming = self._confirming
         self.forget()
         self.rollbacks += 1
         self._taken_back = waiting.digest
         self._tell(confirming, TunnelError("the change was taken back meanwhile"))
-        try:
-            plan = waiting.undo.take_back(self._changes.engine)
-        except Exception as error:
-            raise self._changes.failed(error, source, started) from error
         event = self._changes.succeeded(plan, source, started)
         same = waiting.digest is not None and self._file.digest == waiting.digest
         if self._file.config is config or same:
@@ -233,11 +242,18 @@ class Trial:
             self._time_is_up()
 
     def _time_is_up(self) -> None:
-        log.warning("the change was not confirmed in time and is taken back")
+        started = time.perf_counter()
+        if not self.refusal:
+            log.warning("the change was not confirmed in time and is taken back")
         try:
-            self.rollback("unconfirmed")
-        except TunnelError as error:
-            log.error("it could not be taken back: %s", error)
+            self._take_back("unconfirmed", started)
+        except Exception as error:  # noqa: BLE001 - recorded, the tunnel goes on
+            self._start_timer(RETRY, self._time_is_up)
+            reason = str(error) or type(error).__name__
+            if reason != self.refusal:
+                self.refusal = reason
+                self._changes.failed(error, "unconfirmed", started)
+                log.error("taking the change back is tried again every second")
 
     def _get(self) -> Waiting:
         if self._waiting is None:
@@ -249,6 +265,7 @@ class Trial:
         if self._timer is not None:
             self._timer.cancel()
         self._waiting = self._timer = self._config = self._confirming = None
+        self.refusal = ""
 
 
 def _tell_success(told: Told, _: Future[None]) -> None:

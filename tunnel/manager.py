@@ -106,7 +106,9 @@ class Manager(Changes):
     def state(self) -> dict[str, object]:
         """Everything but secrets, as JSON values."""
         status = self.engine.device.status()
-        return state_json(status, self.trial.left, self.file.path, self.history)
+        return state_json(
+            status, self.trial.left, self.file.path, self.history, self.trial.refusal
+        )
 
     # --- changing
 

@@ -55,13 +55,16 @@ def state_json(
     left: float | None,
     path: Path | None,
     events: Iterable[ReloadEvent],
+    refusal: str = "",
 ) -> dict[str, object]:
-    """Everything; `left` are the seconds in which a change waits to be confirmed."""
+    """Everything; `left` are the seconds in which a change waits to be confirmed,
+    `refusal` is why it could not be taken back after them."""
     return {
         "device": {
             **device_json(status),
             "config_file": str(path) if path else None,
             "pending_confirmation": None if left is None else round(left, 3),
+            "not_taken_back": refusal or None,
         },
         "peers": peers_json(status),
         "counters": dict(status.counters),

@@ -80,6 +80,14 @@ def test_a_save_is_told_even_if_the_tunnel_stays(up: Up) -> None:
             {"up": False, "waiting": "cannot [UDP]\n  choose"},
             "wg7 waits, and tries again every second:\n  cannot [UDP]\n  choose",
         ),
+        (
+            {"up": True, "not_taken_back": "port [4]\n  choose"},
+            (
+                "wg7 runs a change that was not confirmed in time.\n"
+                "Taking it back failed, and is tried again every second:\n"
+                "  port [4]\n  choose"
+            ),
+        ),
         ({}, ""),  # an older version, or another engine
     ],
 )

@@ -138,7 +138,7 @@ def _add_metrics(routes: APIRouter, bridge: Bridge) -> None:
 
 
 def _state(found: Snapshot) -> bytes:
-    whole = state_json(found.status, found.left, found.path, ())
+    whole = state_json(found.status, found.left, found.path, (), found.refusal)
     reloads = reloads_of(found.events)
     return State.model_validate(whole | {"reloads": reloads}).model_dump_json().encode()
 

@@ -27,13 +27,14 @@ FRESH: Final = 0.5  # seconds for which a look is shown
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The tunnel at one moment; `documents` are made of it, each when it is asked for
-    first, in the HTTP thread. `left` as in `Trial`."""
+    first, in the HTTP thread. `left` and `refusal` as in `Trial`."""
 
     status: DeviceStatus
     left: float | None
     path: Path | None
     events: tuple[ReloadEvent, ...]
     reloads: Reloads
+    refusal: str = ""
     documents: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[Snapshot], T]) -> T:
@@ -52,6 +53,7 @@ def look(device: Any, manager: Any) -> Snapshot:
         path=manager.file.path,
         events=tuple(manager.history),
         reloads=totals(manager.history),
+        refusal=manager.trial.refusal,
     )
 
 

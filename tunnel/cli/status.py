@@ -155,12 +155,17 @@ def _show(view: InterfaceView) -> None:
 
 
 def _show_down(name: str, device: dict[str, Any], screen: Any) -> None:
-    """Why a tunnel carries nothing, if it does not; older versions do not tell."""
+    """Why a tunnel carries nothing, if it does not, or what it should not any more;
+    older versions do not tell."""
     if device.get("waiting"):
         screen.print(f"{name} waits, and tries again every second:")
         screen.print(f"  {device['waiting']}", style="red")
     elif device.get("up") is False:
         screen.print(f"{name} is down: ip link set {name} up", style="red")
+    if device.get("not_taken_back"):
+        screen.print(f"{name} runs a change that was not confirmed in time.")
+        screen.print("Taking it back failed, and is tried again every second:")
+        screen.print(f"  {device['not_taken_back']}", style="red")
 
 
 def _told(name: str, do: str) -> Any:
