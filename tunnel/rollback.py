@@ -60,8 +60,8 @@ class Undo:
             self.take_back(engine)
         except Exception as failure:
             raise NotSaved(
-                f"{error.message}; the new configuration is running all the same, as "
-                f"it could not be taken back: {failure}",
+                f"not saved: {error.__cause__ or error.message}; the new configuration "
+                f"is running all the same, as it could not be taken back: {failure}",
                 hint=error.hint,
             ) from failure
 

@@ -151,6 +151,7 @@ def test_what_is_neither_saved_nor_taken_back_says_that_it_runs(
         one.call(lambda s: s.manager.apply(prepared, source="test"))
     held[0].close()
     assert "No space" in caught.value.message
+    assert "nothing was changed" not in caught.value.message
     assert port(one) == facts["listen"]
     assert one.events("test")[-1].error == str(caught.value)
     assert "is kept" not in caplog.text
