@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lab.echo import ping
 from lab.engines import Engine, EngineKind, Identity, PeerConfig, engine_kind
 from lab.network import Lab, Namespace
 from lab.process import wait_until
 from lab.streams import Stream
-from lab.traffic import ping
 from lab.uapi import PeerStatus, status
 
 from reload_lab.script import hexadecimal

@@ -10,7 +10,7 @@ import pytest
 
 from tunnel.errors import NetconfigError
 from tunnel.netconfig import linux, windows
-from tunnel.netconfig.base import Argv, Command, WantedState, prefix_text
+from tunnel.netconfig.base import Command, WantedState, prefix_text
 from tunnel.netconfig.interface import Interface, Planner
 from tunnel.netconfig.programs import Result
 from tunnel.netconfig.runner import Runner
@@ -18,6 +18,7 @@ from tunnel.network import SystemNetwork
 from tunnel.state.model import DeviceState, InterfaceState
 
 from .models import LinuxModel, Model, TogetherModel, WindowsModel
+from .recorder import Recorder
 from .states import address, packed, prefix, random_state
 from .test_real import Namespace, interface_of, namespace  # noqa: F401
 
@@ -136,18 +137,6 @@ def test_many_are_taken_back_at_once() -> None:
     assert model.batches == 1
     assert everything(model) != before
     assert {r[0] for r in model.routes} == {f"172.16.{n}.0/24" for n in range(200)}
-
-
-class Recorder:
-    """Notes each call; answers as it is told, by the words of the command."""
-
-    def __init__(self, **answers: Result) -> None:
-        self.answers = answers
-        self.calls: list[str] = []
-
-    def __call__(self, argv: Argv) -> Result:
-        self.calls.append(" ".join(argv))
-        return self.answers.get("_".join(argv), Result(0))
 
 
 def command(program: str, letter: str, *, optional: bool = False) -> Command:

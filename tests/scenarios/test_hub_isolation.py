@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.echo import ping
 from lab.network import Lab, Namespace
 from lab.process import Process, wait_until
-from lab.traffic import Receiver, Sender, ping
+from lab.traffic import Receiver, Sender
 
 from tunnel.config.identity import encode_key, generate_private_key, public_key
 
