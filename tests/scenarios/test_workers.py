@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 from lab.echo import ping
@@ -86,9 +87,10 @@ def test_reloads_at_the_same_time(workers: int, seed: int) -> None:
         changes = 0
         while streams.running:
             peers = dict(base)
+            numbers = iter(rng.sample(range(60), 60))  # each prefix has one owner
             for peer in rng.sample(spare, rng.randrange(len(spare))):
                 prefixes = tuple(
-                    (bytes([10, 99, n, 0]), 24) for n in rng.sample(range(50), 3)
+                    (bytes([10, 99, n, 0]), 24) for n in islice(numbers, 3)
                 )
                 peers[peer.public_key] = replace(peer, allowed_ips=prefixes)
             owner = rng.choice(list(base))
