@@ -97,6 +97,7 @@ class Streams:
         size: int = 128,
     ) -> None:
         self.seconds = seconds
+        self._closed = False
         self._directory = tempfile.TemporaryDirectory()
         self._specification = Path(self._directory.name) / "flows.json"
         self._specification.write_text(
@@ -156,6 +157,10 @@ class Streams:
         ]
 
     def close(self) -> None:
+        """Ends both sides, if `finish` has not; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         for name in ("_send", "_receive"):
             process = getattr(self, name, None)
             if process is not None:

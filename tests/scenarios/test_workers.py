@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 
@@ -79,9 +80,10 @@ def test_many_flows_of_many_peers_both_ways(workers: int) -> None:
 def test_reloads_at_the_same_time(workers: int, seed: int) -> None:
     """Peers come, go and take prefixes from each other; the traffic does not notice."""
     rng = random.Random(seed)
-    with star(workers, clients=3) as found:
+    with star(workers, clients=3) as found, ExitStack() as stack:
         warm(found)
         streams = Streams(found.streams(6), rate=RATE, seconds=3)
+        stack.callback(streams.close)
         base = dict(found.hub.state.peers)
         spare = [PeerState(rng.randbytes(32)) for _ in range(20)]
         changes = 0
@@ -104,9 +106,10 @@ def test_reloads_at_the_same_time(workers: int, seed: int) -> None:
 
 def test_the_listen_port_changes_under_load() -> None:
     """What was under way to the old port is lost, and nothing comes out of order."""
-    with star(3, clients=3) as found:
+    with star(3, clients=3) as found, ExitStack() as stack:
         warm(found)
         streams = Streams(found.streams(6), rate=RATE, seconds=3)
+        stack.callback(streams.close)
         for n in range(4):
             time.sleep(0.5)
             found.hub.change(listen_port=51900 + n)
