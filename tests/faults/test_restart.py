@@ -17,9 +17,8 @@ pytestmark = pytest.mark.root
 Engines = Callable[[str], EngineKind]
 
 KILLS = 5
-NEXT_ATTEMPT_S = 5.0  # R18: what a first one that fails costs; so both are back before
-INITIATOR_BACK_S = NEXT_ATTEMPT_S
-RESPONDER_BACK_S = 15.333 + NEXT_ATTEMPT_S  # R33: 10 + 5 s, up to 0.333 s of jitter
+INITIATOR_BACK_S = 1.0
+RESPONDER_BACK_S = 15.4  # R33: 10 + 5 s, up to 0.333 s of jitter, the round trip
 
 
 def restarted(end: End) -> int:
@@ -56,10 +55,9 @@ def in_session(end: End) -> None:
 
 
 @pytest.mark.parametrize("survivor", ["wireguard-go", "ours"])
-def test_f1_r12_a_killed_initiator_is_back_with_its_first_attempt(
+def test_f1_r12_a_killed_initiator_is_back_in_a_second(
     engine: Engines, survivor: str
 ) -> None:
-    """Usually in milliseconds; a second attempt would be 5 s later."""
     with tunnel_pair(engine("ours"), engine(survivor)) as pair:
         receiver, sender = one_way(pair, 60)
         starts = []
@@ -71,7 +69,7 @@ def test_f1_r12_a_killed_initiator_is_back_with_its_first_attempt(
         for start in starts:
             back = next((each for each in arrivals if each > start), None)
             assert back is not None
-            assert (back - start) / 1e9 < INITIATOR_BACK_S
+            assert (back - start) / 1e9 <= INITIATOR_BACK_S
 
 
 @pytest.mark.parametrize(
@@ -90,4 +88,4 @@ def test_f2_r33_a_killed_responder_is_found_again(
         arrivals = receiver.finish()[1].arrivals_ns
         back = next((each for each in arrivals if each > start), None)
         assert back is not None
-        assert (back - start) / 1e9 < RESPONDER_BACK_S
+        assert (back - start) / 1e9 <= RESPONDER_BACK_S

@@ -51,7 +51,7 @@ def test_f11_the_engine_ends_with_its_interface(engine: Engines) -> None:
     with Lab("left") as lab:
         ours = Engine(engine("ours"), lab["left"])
         lab["left"].ip("link", "delete", "wg0")
-        ours.process.wait(END_S)
+        ours.process.wait(1.0)
         assert not ours.socket_path.exists()
 
 
@@ -59,7 +59,7 @@ def test_r74_the_engine_ends_with_its_socket(engine: Engines) -> None:
     with Lab("left") as lab:
         ours = Engine(engine("ours"), lab["left"])
         ours.socket_path.unlink()
-        assert ours.process.wait(END_S) == 0
+        assert ours.process.wait(1.0) == 0
         assert not lab["left"].has_interface("wg0")
 
 

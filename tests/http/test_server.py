@@ -194,7 +194,9 @@ def test_its_end_waits_for_no_client(tunnel: Tunnel) -> None:
     with socket.create_connection((host, int(port))) as silent:
         silent.sendall(b"POST /api/confirm HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         time.sleep(0.1)
+        began = time.monotonic()
         server.close()
+        assert time.monotonic() - began < 4
         assert not http_threads()
 
 
@@ -211,7 +213,9 @@ def test_its_end_waits_for_no_tunnel(tunnel: Tunnel) -> None:
     asked = threading.Thread(target=ask)
     asked.start()
     time.sleep(0.2)
+    began = time.monotonic()
     server.close()
+    assert time.monotonic() - began < 4
     assert not http_threads()
     go_on.set()
     asked.join(10)
