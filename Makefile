@@ -23,7 +23,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
 	  while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.ready-run ## run two ends in memory and change them under load
+demo: $(VENV)/.ready-run ## run two ends with traffic and change one under load
 	@PYTHONSAFEPATH=1 $(BIN)/tunnel demo $(ARGS)
 
 test: $(VENV)/.ready-test ## run the tests (as root: all of them)

@@ -246,17 +246,6 @@ def test_psk_mode_server_and_client_know_each_other_by_name(
         assert process.wait(20) == 0
 
 
-def test_demo_in_one_process_loses_nothing(tmp_path: Path) -> None:
-    config = tmp_path / "config.json"
-    root = Path(__file__).resolve().parents[2]
-    config.write_text((root / "config.json").read_text())
-    began = time.monotonic()
-    done = command("demo", str(config), "--in-process", "--seconds", "3")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "PASS" in done.stdout
-    assert time.monotonic() - began < 30
-
-
 def test_any_port_of_one_address(tmp_path: Path) -> None:
     """`listen` with port 0 and an address: bound there from the start."""
     config = {

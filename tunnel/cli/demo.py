@@ -5,12 +5,16 @@ Ends with a plain verdict; exit code 0 only if nothing was lost or duplicated.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import threading
 import time
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -176,13 +180,36 @@ def _verdict(ends: Ends, changes: Changes, console: Console) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def _tidy_when_told_to_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: nothing of it stays."""
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # while it tidies up
+        raise SystemExit(128 + signum)
+
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup
+    for each in before:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def run(config: Path, *, seconds: float, in_process: bool) -> None:
     """Raises SystemExit(1) when anything was lost, TunnelError when it cannot run."""
+    with _tidy_when_told_to_end():
+        _run(config, seconds, in_process or not namespaces_work())
+
+
+def _run(config: Path, seconds: float, in_process: bool) -> None:
     console = Console()
-    if in_process or not namespaces_work():
-        ends: Ends = InProcess(config)
-    else:
-        ends = Namespaces(config)
+    ends: Ends = InProcess(config) if in_process else Namespaces(config)
     try:
         ends.start()
         changes = Changes(ends.names[0], ends.pair.server)

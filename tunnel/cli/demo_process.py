@@ -30,11 +30,12 @@ class InProcess:
     where = "one process, in-memory TUN, UDP on 127.0.0.1"
 
     def __init__(self, config: Path) -> None:
-        self._stack = contextlib.ExitStack()
-        self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
-        self._stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
-        port = _free_port()
-        self.pair = make_pair(config, self._directory, f"127.0.0.1:{port}", memory=True)
+        outside = f"127.0.0.1:{_free_port()}"
+        with contextlib.ExitStack() as stack:  # also when the config is refused
+            self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
+            stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            self.pair = make_pair(config, self._directory, outside, memory=True)
+            self._stack = stack.pop_all()
         self.names = (self.pair.server_interface, self.pair.client_interface)
         self._flows: list[Flow] = []
         os.environ["TUNNEL_RUN_DIR"] = str(self._directory)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,12 +41,12 @@ class Namespaces:
     where = "two network namespaces, real TUN devices"
 
     def __init__(self, config: Path) -> None:
-        self._stack = contextlib.ExitStack()
-        self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
-        self._stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
-        self.pair = make_pair(
-            config, self._directory, f"{_OUTSIDE[0]}:51820", memory=False
-        )
+        outside = f"{_OUTSIDE[0]}:51820"
+        with contextlib.ExitStack() as stack:  # also when the config is refused
+            self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
+            stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            self.pair = make_pair(config, self._directory, outside, memory=False)
+            self._stack = stack.pop_all()
         self.names = (self.pair.server_interface, self.pair.client_interface)
         self._spaces = tuple(f"tnl-demo-{os.getpid()}-{end}" for end in "sc")
         self._counts = [Counts(), Counts()]
@@ -77,8 +78,8 @@ class Namespaces:
 
     def _make_network(self) -> None:
         for space in self._spaces:
+            self._stack.callback(_remove, space)
             _ip("netns", "add", space)
-            self._stack.callback(_ip, "netns", "del", space, check=False)
         first, second = self._spaces
         link = ("veth0", "netns", first, "type", "veth", "peer", "veth0")
         _ip("link", "add", *link, "netns", second)
@@ -123,12 +124,21 @@ class Namespaces:
         self._stack.close()
 
 
-def _ip(*arguments: str, check: bool = True) -> None:
+def _ip(*arguments: str, check: bool = True) -> str:
     done = subprocess.run(
         ["ip", *arguments], capture_output=True, text=True, check=False
     )
     if check and done.returncode:
         raise TunnelError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _remove(space: str) -> None:
+    """With what a signal, at the wrong moment, has left running in it."""
+    for pid in _ip("netns", "pids", space, check=False).split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    _ip("netns", "del", space, check=False)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
