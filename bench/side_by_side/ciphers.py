@@ -2,11 +2,14 @@
 
 Ours are the kernels of `_fastpath/kernels`, compiled as they are in the packet path and
 called in its batches of 64 (16 KiB: 8), or one packet at a time ("alone"). The others
-seal and open packet by packet, which is the only way they know.
+seal and open packet by packet, which is the only way they know. In one round everybody
+computes on the same CPU, in the next one on another: a neighbour on the same core of a
+virtual machine's host can make one CPU a third slower than the others.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -60,6 +63,17 @@ def _harness() -> Path:
 
 
 @contextmanager
+def _on_cpu(cpu: int) -> Iterator[None]:
+    """What is started here runs there."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
 def _go() -> Iterator[Path | None]:
     """The Go program, made in a directory that is then removed; None without Go."""
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
@@ -92,10 +106,12 @@ def measure_ciphers(rounds: int) -> dict[str, Result]:
     results: dict[str, Result] = {}
     harness = _harness()
     with _go() as go:
-        for _ in range(rounds):
-            _add(results, run([str(harness), "1"], timeout=120).stdout)
-            if go is not None:
-                _add(results, run([str(go)], timeout=120).stdout)
+        programs = [[str(harness), "1"], *([[str(go)]] if go else [])]
+        cpus = itertools.cycle(sorted(os.sched_getaffinity(0)))
+        for cpu in itertools.islice(cpus, rounds):
+            with _on_cpu(cpu):
+                for program in programs:
+                    _add(results, run(program, timeout=120).stdout)
     ours = kernel_name()
     chosen = results[ours]
     return {"ours": Result("ours", ours, chosen.samples), **results}

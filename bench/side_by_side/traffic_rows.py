@@ -21,7 +21,7 @@ __all__ = ["TRAFFIC_FIGURES", "TRAFFIC_ROWS", "Row"]
 
 Row = Callable[[Rig, float], Samples]
 
-IDLE_PINGS = 1500
+IDLE_PINGS = 500
 IDLE_INTERVAL_S = 0.003
 LOADED_INTERVAL_S = 0.005
 HEAD_START_S = 0.3  # of the load before the first echo request
