@@ -28,20 +28,19 @@ SANITIZE = bool(os.environ.get("TUNNEL_SANITIZE"))
 VARIANT = "sanitize" if SANITIZE else "debug" if DEBUG else "release"
 BUILD = f"build/{VARIANT}"
 
+AIP = ["aip.c", "aip_edit.c", "aip_item.c", "aip_node.c", "aip_walk.c"]
+
 # extension -> C sources that are linked into it
 C_SOURCES: dict[str, list[str]] = {
     # those of another CPU compile to nothing
     "aead": [f"kernels/{k}.c" for k in ("scalar", "avx2", "avx512", "neon")],
-    "allowedips": ["aip.c", "aip_item.c", "aip_node.c", "aip_walk.c"],
+    "allowedips": AIP,
     "replay": [],
     "symmetric": ["b2s.c", "noise.c"],
     "x25519": ["kernels/x25519_ifma.c"],
     "pump": [
         "address.c",
-        "aip.c",
-        "aip_item.c",
-        "aip_node.c",
-        "aip_walk.c",
+        *AIP,
         "b2s.c",
         "cookies.c",
         "endpoint.c",

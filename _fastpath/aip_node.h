@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The routing table as its writer sees it: keys, items, and making one node out of
- * another.  Private to aip.c and aip_node.c; the layout is drawn in aip.h.
+ * another.  Private to aip.c, aip_edit.c, aip_item.c and aip_node.c; the layout is
+ * drawn in aip.h.
  */
 #ifndef TUNNEL_AIP_NODE_H
 #define TUNNEL_AIP_NODE_H
@@ -33,6 +34,11 @@ struct aip_item {
     void *to;
     struct aip_maps has; /* of the node */
 };
+
+static inline bool aip_valid(int family, unsigned cidr)
+{
+    return (family == 4 && cidr <= 32) || (family == 6 && cidr <= 128);
+}
 
 static inline struct aip_key key_mask(struct aip_key k, unsigned length)
 {
@@ -88,6 +94,20 @@ static inline uint64_t item_bit(const struct aip_item *it, unsigned position)
     if (item_is_internal(it, position))
         return 1ULL << ((64 | slot) >> (position + 6 - it->length));
     return 1ULL << slot;
+}
+
+/* The length up to which both lie on one path. */
+static inline unsigned item_shared(const struct aip_item *a, const struct aip_item *b)
+{
+    unsigned length = key_common(a->key, b->key);
+
+    length = length < a->length ? length : a->length;
+    return length < b->length ? length : b->length;
+}
+
+static inline bool item_is_same(const struct aip_item *a, const struct aip_item *b)
+{
+    return a->length == b->length && item_shared(a, b) == a->length;
 }
 
 /* The maps of a node at `position` that gets one more item, whose slot has no link and

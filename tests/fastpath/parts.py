@@ -17,6 +17,7 @@ from pathlib import Path
 from tunnel._fastpath import aead
 
 FASTPATH = Path(__file__).resolve().parents[2] / "_fastpath"
+AIP = sorted(FASTPATH.glob("aip*.c"))  # the routing table
 TAG = 16
 PROT_NONE = 0
 

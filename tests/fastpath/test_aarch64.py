@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from tunnel._fastpath import offload
 
 from . import test_offload as packets
-from .parts import FASTPATH, TAG, compile_c
+from .parts import AIP, FASTPATH, TAG, compile_c
 from .test_aead_vectors import VECTORS
 from .test_replay import Twin
 from .vectors import Vector, records
@@ -30,7 +30,6 @@ HERE = Path(__file__).parent
 CROSS = "aarch64-linux-gnu-gcc"
 NEON, SCALAR = (FASTPATH / "kernels" / f"{name}.c" for name in KERNELS)
 OTHERS = [FASTPATH / f"{name}.c" for name in ("b2s", "gro", "gso", "vnet")]
-AIP = [FASTPATH / f"{name}.c" for name in ("aip", "aip_item", "aip_node", "aip_walk")]
 
 Run = Callable[..., str]
 

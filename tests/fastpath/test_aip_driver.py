@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .parts import FASTPATH, compile_c
+from .parts import AIP, compile_c
 
-SOURCES = [Path(__file__).with_name("aip_driver.c")]
-SOURCES += [FASTPATH / f"aip{part}.c" for part in ("", "_item", "_node", "_walk")]
+SOURCES = [Path(__file__).with_name("aip_driver.c"), *AIP]
 BUILDS = {
     "address": "-fsanitize=address,undefined",
     "thread": "-fsanitize=thread",
