@@ -28,7 +28,9 @@ SANITIZE = bool(os.environ.get("TUNNEL_SANITIZE"))
 VARIANT = "sanitize" if SANITIZE else "debug" if DEBUG else "release"
 BUILD = f"build/{VARIANT}"
 
-AIP = ["aip.c", "aip_edit.c", "aip_item.c", "aip_node.c", "aip_walk.c"]
+# the routing table
+AIP = ["aip.c", "aip_edit.c", "aip_item.c", "aip_node.c", "aip_tables.c"]
+AIP += ["aip_walk4.c", "aip_walk6.c"]
 
 # extension -> C sources that are linked into it
 C_SOURCES: dict[str, list[str]] = {

@@ -118,7 +118,7 @@ size_t aip_bytes(const struct aip *t);
 void aip_test_fail_after(long n);
 size_t aip_test_allocations(void); /* not yet freed: nodes and tables */
 
-/* ---- look-up (aip_walk.c) */
+/* ---- look-up (aip_walk4.c, aip_walk6.c) */
 
 /* What the CPU has; tests may take it away.  `fast`: what aip_fast4 and 6 need. */
 AIP_HIDDEN extern bool aip_has_popcnt, aip_has_fast;

@@ -31,6 +31,7 @@ static int branch(struct aip *t, int family, struct aip_link *l, struct aip_item
     unsigned length = item_shared(&items[0], &items[count - 1]);
     uint64_t slot = item_bit(&items[0], l->position);
     struct aip_link below;
+    struct aip_maps maps;
     struct aip_item link;
     int error;
 
@@ -40,8 +41,8 @@ static int branch(struct aip *t, int family, struct aip_link *l, struct aip_item
     if (aip_node_of(t, family, &below, position_before(length), items, count))
         return -ENOMEM;
     link = aip_item_of(family, &below);
-    error = rewrite(t, family, l, maps_add(maps_clear(l->has, slot), &link, l->position),
-                    &link, 1);
+    maps = maps_add(maps_clear(l->has, slot), &link, l->position);
+    error = rewrite(t, family, l, maps, &link, 1);
     if (error)
         aip_node_drop(t, family, &below);
     return error;

@@ -1,36 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of the routing table's nodes, and making one out of another; netmasks, and
- * what the CPU has.
+ * Memory of the routing table's nodes, and making one out of another.
  */
 #include "aip_node.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-
-#define NETMASK(n) {(n) < 64 ? ~(~0ULL >> ((n) & 63)) : ~0ULL, \
-                    (n) < 64 ? 0 : (n) < 128 ? ~(~0ULL >> ((n) & 63)) : ~0ULL}
-#define NETMASK4(n) NETMASK(n), NETMASK(n + 1), NETMASK(n + 2), NETMASK(n + 3)
-#define NETMASK16(n) NETMASK4(n), NETMASK4(n + 4), NETMASK4(n + 8), NETMASK4(n + 12)
-const uint64_t aip_mask[129][2] = {
-    NETMASK16(0),  NETMASK16(16), NETMASK16(32), NETMASK16(48),  NETMASK16(64),
-    NETMASK16(80), NETMASK16(96), NETMASK16(112), NETMASK(128),
-};
-
-bool aip_has_popcnt, aip_has_fast;
-
-__attribute__((constructor)) static void find_cpu(void)
-{
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    aip_has_popcnt = __builtin_cpu_supports("popcnt");
-    aip_has_fast = __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("bmi") &&
-                   aip_has_popcnt;
-#else
-    aip_has_fast = true;
-#endif
-}
 
 /* ---- memory */
 
