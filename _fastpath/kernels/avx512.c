@@ -28,19 +28,8 @@ ISA static inline void short_copy(uint8_t *dst, const uint8_t *src, size_t len)
 
 typedef __m512i vector;
 
-#define CLEAR(n) "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
-
-ISA static inline void clear_registers(void)
-{
-    _mm256_zeroall();
-    __asm__ volatile(
-        CLEAR(16) CLEAR(17) CLEAR(18) CLEAR(19) CLEAR(20) CLEAR(21) CLEAR(22) CLEAR(23)
-        CLEAR(24) CLEAR(25) CLEAR(26) CLEAR(27) CLEAR(28) CLEAR(29) CLEAR(30) CLEAR(31)
-        : : : "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
-        "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
-}
-
 #include "chacha_avx512.h"
+#include "clear_avx512.h"
 #include "poly1305_avx512.h"
 #include "x86.h"
 

@@ -34,6 +34,13 @@ ISA static inline vector all(int64_t value)
     return _mm512_set1_epi64(value);
 }
 
+/* The same small number in every lane. */
+ISA static struct field small(int64_t value)
+{
+    const vector zero = _mm512_setzero_si512();
+    return (struct field){{all(value), zero, zero, zero, zero}};
+}
+
 /* Each limb's excess goes to the next one, all at the same time.  Limbs below 2^61 in,
  * loose out: 2^51 + 19 * 2^10 at most. */
 ISA static inline struct field carried(const struct field *a)
@@ -152,41 +159,36 @@ ISA static inline void exchange(__mmask8 lanes, struct field *a, struct field *b
     }
 }
 
-/* Carries one limb after the other; what limb 4 has too much stays there. */
-ISA static inline void carry_up(struct field *a)
+/* a^(2^n) */
+ISA __attribute__((noinline)) static struct field squared_often(struct field a, int n)
 {
-    _Pragma("GCC unroll 4") for (int i = 0; i < LIMBS - 1; i++) {
-        const vector excess = _mm512_srli_epi64(a->x[i], LIMB_BITS);
-        a->x[i] = _mm512_and_si512(a->x[i], all(LIMB_MASK));
-        a->x[i + 1] = _mm512_add_epi64(a->x[i + 1], excess);
-    }
+    while (n-- > 0)
+        a = squared(&a);
+    return a;
 }
 
-/* The same, and the excess of limb 4 comes back to limb 0. */
-ISA static inline void carry_around(struct field *a)
+/* a^(2^n) * b */
+ISA __attribute__((noinline)) static struct field climb(struct field a, int n,
+                                                        struct field b)
 {
-    carry_up(a);
-    const vector excess = _mm512_srli_epi64(a->x[4], LIMB_BITS);
-    a->x[4] = _mm512_and_si512(a->x[4], all(LIMB_MASK));
-    a->x[0] = _mm512_madd52lo_epu64(a->x[0], excess, all(19));
+    a = squared_often(a, n);
+    return times(&a, &b);
 }
 
-/* The one representative in 0..p-1. */
-ISA static inline void reduce_fully(struct field *a)
+/* 1 / a = a^(p - 2), 0 for 0; p - 2 = 2^255 - 21.  Names: ones_n is a^(2^n - 1). */
+ISA static struct field inverse(struct field a)
 {
-    vector past;
+    const struct field a2 = squared_often(a, 1), a9 = climb(a2, 2, a);
+    const struct field a11 = times(&a9, &a2), ones5 = climb(a11, 1, a9);
+    const struct field ones10 = climb(ones5, 5, ones5);
+    const struct field ones20 = climb(ones10, 10, ones10);
+    const struct field ones40 = climb(ones20, 20, ones20);
+    const struct field ones50 = climb(ones40, 10, ones10);
+    const struct field ones100 = climb(ones50, 50, ones50);
+    const struct field ones200 = climb(ones100, 100, ones100);
+    const struct field ones250 = climb(ones200, 50, ones50);
 
-    carry_around(a);
-    carry_around(a); /* where this moved anything, limb 0 was almost zero */
-    /* all limbs have 51 bits; a + 19 reaches 2^255 exactly when a >= p, and is then
-     * a - p and that bit */
-    past = _mm512_add_epi64(a->x[0], all(19));
-    for (int i = 1; i < LIMBS; i++)
-        past = _mm512_add_epi64(a->x[i], _mm512_srli_epi64(past, LIMB_BITS));
-    past = _mm512_srli_epi64(past, LIMB_BITS);
-    a->x[0] = _mm512_madd52lo_epu64(a->x[0], past, all(19));
-    carry_up(a);
-    a->x[4] = _mm512_and_si512(a->x[4], all(LIMB_MASK));
+    return climb(ones250, 5, a11);
 }
 
 #endif

@@ -16,17 +16,17 @@
 #if defined(__x86_64__)
 
 #define ISA __attribute__((target("avx512f,avx512dq,avx512ifma")))
+#define LANES X25519_LANES
 
 #include "../secret.h"
 #include "bytes.h"
-#include "field_ifma.h"
+#include "clear_avx512.h"
+#include "field_words_ifma.h"
 #include "x86.h"
 
-#define LANES X25519_LANES
-#define GROUPS 8      /* of lanes, that share an inversion */
-#define WORDS 4       /* of 64 bits, of a scalar or point */
-#define BITS 255      /* bit 255 of a clamped scalar is 0, bit 254 is 1 */
-#define A24 121665    /* (486662 - 2) / 4 */
+#define GROUPS 8   /* of lanes, that share an inversion */
+#define BITS 255   /* bit 255 of a clamped scalar is 0, bit 254 is 1 */
+#define A24 121665 /* (486662 - 2) / 4 */
 
 /* What the ladder gives for eight lanes: (x : z). */
 struct projective {
@@ -43,50 +43,7 @@ struct work {
     struct projective groups[GROUPS];
 };
 
-/* ---- words and limbs */
-
-static void gather(uint64_t words[WORDS][LANES], int lane, const uint8_t *bytes)
-{
-    for (int i = 0; i < WORDS; i++)
-        words[i][lane] = load64(bytes + 8 * i);
-}
-
-ISA static inline vector word(uint64_t words[WORDS][LANES], int i)
-{
-    return _mm512_load_si512(words[i]);
-}
-
-/* The limbs of eight numbers; bit 255 is left out. */
-ISA static struct field from_words(uint64_t words[WORDS][LANES])
-{
-    struct field r;
-
-    r.x[0] = word(words, 0);
-    for (int i = 1; i < WORDS; i++)
-        r.x[i] = _mm512_or_si512(_mm512_srli_epi64(word(words, i - 1), 64 - 13 * i),
-                                 _mm512_slli_epi64(word(words, i), 13 * i));
-    r.x[4] = _mm512_srli_epi64(word(words, 3), 12);
-    EACH_LIMB r.x[i] = _mm512_and_si512(r.x[i], all(LIMB_MASK));
-    return r;
-}
-
-/* Back again, from limbs of 51 bits. */
-ISA static void to_words(uint64_t words[WORDS][LANES], const struct field *a)
-{
-    for (int i = 0; i < WORDS; i++) {
-        const vector low = _mm512_srli_epi64(a->x[i], 13 * i);
-        const vector high = _mm512_slli_epi64(a->x[i + 1], LIMB_BITS - 13 * i);
-        _mm512_store_si512(words[i], _mm512_or_si512(low, high));
-    }
-}
-
 /* ---- the curve */
-
-ISA static struct field small(int64_t value)
-{
-    const vector zero = _mm512_setzero_si512();
-    return (struct field){{all(value), zero, zero, zero, zero}};
-}
 
 /* One step of the ladder: (x2 : z2) is doubled, (x3 : z3) becomes their sum. */
 ISA static inline void step(struct work *w)
@@ -132,48 +89,6 @@ ISA __attribute__((noinline)) static void ladder(struct work *w)
     exchange(swapped, &w->z2, &w->z3);
 }
 
-/* a^(2^n) */
-ISA __attribute__((noinline)) static struct field squared_often(struct field a, int n)
-{
-    while (n-- > 0)
-        a = squared(&a);
-    return a;
-}
-
-/* a^(2^n) * b */
-ISA __attribute__((noinline)) static struct field climb(struct field a, int n,
-                                                        struct field b)
-{
-    a = squared_often(a, n);
-    return times(&a, &b);
-}
-
-/* 1 / a = a^(p - 2), 0 for 0; p - 2 = 2^255 - 21.  Names: ones_n is a^(2^n - 1). */
-ISA static struct field inverse(struct field a)
-{
-    const struct field a2 = squared_often(a, 1), a9 = climb(a2, 2, a);
-    const struct field a11 = times(&a9, &a2), ones5 = climb(a11, 1, a9);
-    const struct field ones10 = climb(ones5, 5, ones5);
-    const struct field ones20 = climb(ones10, 10, ones10);
-    const struct field ones40 = climb(ones20, 20, ones20);
-    const struct field ones50 = climb(ones40, 10, ones10);
-    const struct field ones100 = climb(ones50, 50, ones50);
-    const struct field ones200 = climb(ones100, 100, ones100);
-    const struct field ones250 = climb(ones200, 50, ones50);
-
-    return climb(ones250, 5, a11);
-}
-
-/* Where a reduced number is not zero. */
-ISA static inline __mmask8 nonzero(const struct field *a)
-{
-    vector any = a->x[0];
-
-    for (int i = 1; i < LIMBS; i++)
-        any = _mm512_or_si512(any, a->x[i]);
-    return _mm512_test_epi64_mask(any, any);
-}
-
 /* The ladder for the eight lanes in scalars and words. */
 ISA __attribute__((noinline)) static void climb_up(struct work *w,
                                                    struct projective *group)
@@ -217,19 +132,11 @@ ISA __attribute__((noinline)) static __mmask8 divide(struct work *w,
 
 /* ---- leaving nothing behind */
 
-#define CLEAR(n) "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
-
-ISA static void clear_registers(void)
+ISA static void clear_masks(void)
 {
-    _mm256_zeroall();
-    __asm__ volatile(
-        CLEAR(16) CLEAR(17) CLEAR(18) CLEAR(19) CLEAR(20) CLEAR(21) CLEAR(22) CLEAR(23)
-        CLEAR(24) CLEAR(25) CLEAR(26) CLEAR(27) CLEAR(28) CLEAR(29) CLEAR(30) CLEAR(31)
-        "kxorw %%k1, %%k1, %%k1\n\tkxorw %%k2, %%k2, %%k2\n\t"
-        "kxorw %%k3, %%k3, %%k3\n\tkxorw %%k4, %%k4, %%k4\n\t"
-        : : : "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
-        "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1",
-        "k2", "k3", "k4");
+    __asm__ volatile("kxorw %%k1, %%k1, %%k1\n\tkxorw %%k2, %%k2, %%k2\n\t"
+                     "kxorw %%k3, %%k3, %%k3\n\tkxorw %%k4, %%k4, %%k4\n\t"
+                     : : : "k1", "k2", "k3", "k4");
 }
 
 /* What the functions above spilled lies below the caller's frame. */
@@ -296,6 +203,7 @@ void x25519_ifma(struct x25519_op *ops, size_t n)
     if (n > 0)
         do_groups(&w, ops, n);
     clear_registers();
+    clear_masks();
     burn_stack();
     secret_wipe(&w, sizeof w);
 }
