@@ -2,8 +2,8 @@
  *
  * Poly1305 (RFC 8439 section 2.5) with AVX2, one text at a time.
  *
- * Numbers in vectors are five limbs of 26 bits.  With zero blocks in front, a text is
- * whole groups g0, g1, ... of four blocks, one block per lane:
+ * With zero blocks in front, a text is whole groups g0, g1, ... of four blocks, one
+ * block per lane:
  *
  *     tag = sum over the lanes of (...((g0 r^4 + g1) r^4 + g2)...) (r^4, r^3, r^2, r)
  *
@@ -16,6 +16,7 @@
 #include <immintrin.h>
 
 #include "lanes.h"
+#include "number_avx2.h"
 #include "text.h"
 
 #define GROUP 4
@@ -23,79 +24,10 @@
 /* Shorter texts are done sooner one block after the other. */
 #define SCALAR_BLOCKS 12
 
-#define LIMBS 5
-#define LIMB_BITS 26
-#define LIMB_MASK ((UINT64_C(1) << LIMB_BITS) - 1)
-#define PLUS _mm256_add_epi64
-
-/* four numbers, partly reduced: every limb may keep a bit or two too many */
-struct number {
-    __m256i x[LIMBS];
-};
-
-/* What a number is multiplied by: its limbs are x[4] ... x[8]; 5 times all of them but
- * the first stands in front, for terms past 2^130. */
-struct factor {
-    __m256i x[2 * LIMBS - 1];
-};
-
 struct poly1305_scratch {
     struct poly1305 one; /* key, and at the end the sum of all lanes */
     struct factor r4, r8, end;
 } __attribute__((aligned(64)));
-
-/* ---- arithmetic in lanes */
-
-/* sum[j] += limb * x[j]; held here, because compilers that sort many of these anew run
- * out of registers */
-ISA static inline void add_products(__m256i sum[LIMBS], __m256i limb, const __m256i *x)
-{
-    for (int j = 0; j < LIMBS; j++) {
-        sum[j] = PLUS(sum[j], _mm256_mul_epu32(limb, x[j]));
-        __asm__ volatile("" : "+x"(sum[j]));
-    }
-}
-
-/* a * r + b * s, carried around; without b if that is NULL */
-ISA static inline struct number multiply_add(const struct number *a,
-                                             const struct factor *r,
-                                             const struct number *b,
-                                             const struct factor *s)
-{
-    const __m256i mask = _mm256_set1_epi64x(LIMB_MASK);
-    __m256i sum[LIMBS], carry;
-
-    for (int j = 0; j < LIMBS; j++)
-        sum[j] = _mm256_setzero_si256();
-    for (int i = 0; b && i < LIMBS; i++)
-        add_products(sum, b->x[i], &s->x[4 - i]);
-    for (int i = 0; i < LIMBS; i++)
-        add_products(sum, a->x[i], &r->x[4 - i]);
-#define CARRY(from, to)                                  \
-    do {                                                 \
-        carry = _mm256_srli_epi64(sum[from], LIMB_BITS); \
-        sum[from] = _mm256_and_si256(sum[from], mask);   \
-        sum[to] = PLUS(sum[to], carry);                  \
-    } while (0)
-    /* two chains; 5 carry = carry + 4 carry goes from the last limb to the first */
-    CARRY(0, 1);
-    CARRY(3, 4);
-    CARRY(1, 2);
-    CARRY(4, 0);
-    sum[0] = PLUS(sum[0], _mm256_slli_epi64(carry, 2));
-    CARRY(2, 3);
-    CARRY(0, 1);
-    CARRY(3, 4);
-    return (struct number){{sum[0], sum[1], sum[2], sum[3], sum[4]}};
-}
-
-ISA static inline struct number add(const struct number *a, const struct number *b)
-{
-    struct number sum;
-    for (int i = 0; i < LIMBS; i++)
-        sum.x[i] = PLUS(a->x[i], b->x[i]);
-    return sum;
-}
 
 /* ---- powers of r */
 
@@ -116,27 +48,6 @@ static inline void multiply_scalar(uint64_t product[3], const uint64_t a[3],
     product[0] = low & mask;
     product[1] = ((uint64_t)d1 & mask) + (low >> 44);
     product[2] = (uint64_t)d2 & (mask >> 2);
-}
-
-/* Puts x, and 5 x, into one lane. */
-static inline void set_lane(struct factor *f, int lane, const uint64_t x[3])
-{
-    const uint64_t top = (x[1] >> 34) + (x[2] << 10);
-    const uint64_t limb[LIMBS] = {
-        x[0] & LIMB_MASK, (x[0] >> 26 | x[1] << 18) & LIMB_MASK,
-        x[1] >> 8 & LIMB_MASK, top & LIMB_MASK, top >> 26,
-    };
-    for (int i = 0; i < LIMBS; i++)
-        ((long long *)&f->x[4 + i])[lane] = (long long)limb[i];
-    for (int i = 1; i < LIMBS; i++)
-        ((long long *)&f->x[i - 1])[lane] = (long long)(5 * limb[i]);
-}
-
-/* All lanes of f become this lane of `from`. */
-ISA static inline void spread(struct factor *f, const struct factor *from, int lane)
-{
-    for (int i = 0; i < 2 * LIMBS - 1; i++)
-        f->x[i] = _mm256_set1_epi64x(((const long long *)&from->x[i])[lane]);
 }
 
 ISA static inline void prepare_powers(struct poly1305_scratch *s)
