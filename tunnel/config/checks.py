@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import starmap
 from typing import Final
 
 from tunnel.config.checked import Checked
 from tunnel.config.documents import Document
 from tunnel.config.facts import Facts
+from tunnel.config.hidden import shown
 from tunnel.config.identity import public_key
 from tunnel.config.keys import passphrase, private_key
 from tunnel.config.peer_check import KEEPALIVE_MAX, PeerChecker, check_name
@@ -21,17 +23,15 @@ from tunnel.config.secrets import Surroundings
 from tunnel.config.settings import settings_of
 from tunnel.config.values import (
     HostPort,
-    mask_address,
     parse_address,
     parse_fwmark,
     parse_host_port,
     parse_interface_name,
     parse_ip,
     parse_listen,
-    shown,
 )
 from tunnel.netconfig.linux import SYSTEM_TABLES
-from tunnel.state.model import Address, InterfaceState, canonical_prefixes
+from tunnel.state.model import Address, InterfaceState, canonical_prefixes, mask
 from tunnel.workers import AUTO, WORKERS_MAX, read_workers
 
 __all__ = ["SERVER_NAME", "understand"]
@@ -179,7 +179,7 @@ def understand(
     context = () if client else checker.context
     if client:
         networks = canonical_prefixes(
-            [*map(mask_address, interface.addresses), *interface.routes]
+            [*starmap(mask, interface.addresses), *interface.routes]
         )
         peers = client_peers(checker, _server_of(everybody), endpoint, networks)
     elif before is not None and before.context == context:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
-__all__ = ["HIDDEN", "hide_keys"]
+__all__ = ["HIDDEN", "hide_keys", "shown"]
 
 HIDDEN: Final = "(hidden)"
+_SHOWN: Final = 60  # characters
 _SHRINKS: Final = 64 // len(HIDDEN) + 1  # to so much of its length, at most
 
 _BASE64: Final = "[A-Za-z0-9+/]"
@@ -27,3 +29,11 @@ def hide_keys(text: str, most: int | None = None) -> str:
     if most is not None:  # of a long text only what can be seen then
         text = text[: (most + 1) * _SHRINKS]
     return _KEY.sub(HIDDEN, text)[:most]
+
+
+def shown(text: str) -> str:
+    """A configured text for an error message: without keys, quoted, ASCII only,
+    shortened."""
+    text = hide_keys(text, _SHOWN + 1)
+    quoted = json.dumps(text)
+    return quoted if len(text) <= _SHOWN else quoted[:_SHOWN] + '…"'

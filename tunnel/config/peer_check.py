@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tunnel.config.documents import Document
 from tunnel.config.facts import PeerFacts
+from tunnel.config.hidden import shown
 from tunnel.config.identity import normal_name
 from tunnel.config.keys import NO_KEY, passphrase, preshared_key
 from tunnel.config.positions import JsonPath
@@ -23,7 +24,6 @@ from tunnel.config.values import (
     parse_key,
     parse_prefix,
     parse_seconds,
-    shown,
 )
 from tunnel.state.model import Prefix, Secret, canonical_prefixes, secret_or_none
 

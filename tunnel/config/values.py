@@ -7,21 +7,18 @@ resolved and no file is read here.
 
 from __future__ import annotations
 
-import json
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 
-from tunnel.config.hidden import hide_keys
-from tunnel.state.model import Address, Prefix
+from tunnel.config.hidden import shown
+from tunnel.state.model import Address, Prefix, mask
 
 __all__ = [
     "BadValue",
     "HostPort",
-    "mask_address",
     "parse_address",
     "parse_bind",
     "parse_fwmark",
@@ -32,7 +29,6 @@ __all__ = [
     "parse_listen",
     "parse_prefix",
     "parse_seconds",
-    "shown",
 ]
 
 HostPort = tuple[str, int]
@@ -48,7 +44,6 @@ _KEY_END: Final = frozenset("AEIMQUYcgkosw048")
 _KEY_HINT: Final = "a key is 44 characters of base64, as `tunnel genkey` prints"
 _PREFIX_HINT: Final = 'write it as "10.0.0.0/24" or "fd00::/64"'
 _ENDPOINT_HINT: Final = 'write "host:port", or "[fd00::1]:51820" for IPv6'
-_ECHO_LIMIT: Final = 60
 
 
 class BadValue(ValueError):
@@ -58,14 +53,6 @@ class BadValue(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
-
-
-def shown(text: str) -> str:
-    """A configured text for an error message: without keys, quoted, ASCII only,
-    shortened."""
-    text = hide_keys(text, _ECHO_LIMIT + 1)
-    quoted = json.dumps(text)
-    return quoted if len(text) <= _ECHO_LIMIT else quoted[:_ECHO_LIMIT] + '…"'
 
 
 def parse_seconds(value: int | str) -> int:
@@ -85,26 +72,30 @@ def parse_seconds(value: int | str) -> int:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _pack_ip(text: str) -> bytes:
-    return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+def _packed(family: int, text: str) -> bytes:
+    """b"" for what is no address."""
+    try:
+        return inet_pton(family, text)
+    except (OSError, ValueError):
+        return b""
+
+
+def _packed_ip(text: str) -> bytes:
+    return _packed(AF_INET6 if ":" in text else AF_INET, text)
 
 
 def parse_ip(text: str) -> bytes:
     """An IPv4 or IPv6 address, packed."""
-    try:
-        return _pack_ip(text)
-    except (OSError, ValueError):
-        pass
-    raise BadValue(f"{shown(text)} is not an IP address", 'write "10.0.0.1"')
+    packed = _packed_ip(text)
+    if not packed:
+        raise BadValue(f"{shown(text)} is not an IP address", 'write "10.0.0.1"')
+    return packed
 
 
 def parse_address(text: str) -> Address:
     """An address with its prefix length; without a length it stands for itself."""
     host, slash, length = text.partition("/")
-    try:
-        packed = _pack_ip(host)
-    except (OSError, ValueError):
-        packed = b""
+    packed = _packed_ip(host)
     if not packed:
         raise BadValue(f"{shown(text)} is not an IP prefix", _PREFIX_HINT)
     bits = len(packed) * 8
@@ -119,21 +110,6 @@ def parse_address(text: str) -> Address:
     )
 
 
-@lru_cache(maxsize=256)
-def _network_mask(size: int, cidr: int) -> int:
-    return (1 << size * 8) - (1 << size * 8 - cidr)
-
-
-def mask_address(address: Address) -> Prefix:
-    """The network that an address lies in."""
-    packed, cidr = address
-    size = len(packed)
-    if cidr == size * 8:
-        return address
-    number = int.from_bytes(packed, "big") & _network_mask(size, cidr)
-    return number.to_bytes(size, "big"), cidr
-
-
 def parse_prefix(text: str) -> Prefix:
     """A prefix with its host bits masked away, as the kernel does."""
     if text.endswith("/32"):  # what most peers have, without the detours
@@ -141,7 +117,7 @@ def parse_prefix(text: str) -> Prefix:
             return inet_pton(AF_INET, text[:-3]), 32
         except (OSError, ValueError):
             pass  # IPv6, or wrong: found out below
-    return mask_address(parse_address(text))
+    return mask(*parse_address(text))
 
 
 def _parse_port(text: str, whole: str, lowest: int) -> int:
@@ -185,11 +161,8 @@ def parse_host_port(text: str) -> HostPort:
         raise BadValue(
             f"{shown(text)} is IPv6 without brackets", 'write "[fd00::1]:51820"'
         )
-    else:
-        try:
-            inet_pton(AF_INET, host)
-        except (OSError, ValueError):
-            _check_host_name(host, text)
+    elif not _packed(AF_INET, host):
+        _check_host_name(host, text)
     return host, _parse_port(port, text, 1)
 
 
@@ -207,10 +180,7 @@ def parse_listen(value: int | str) -> tuple[bytes, int]:
     if not host:
         return b"", number
     bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        packed = _pack_ip(host[1:-1] if bracketed else host)
-    except (OSError, ValueError):
-        packed = b""
+    packed = _packed_ip(host[1:-1] if bracketed else host)
     if not colon or not packed or bracketed != (len(packed) == 16):
         raise BadValue(
             f"{shown(value)} does not start with an address of this machine",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tunnel.config.hidden import hide_keys
 from tunnel.config.secrets import read_small
-from tunnel.config.values import HostPort, mask_address
+from tunnel.config.values import HostPort
 from tunnel.config.wgquick_lines import check_unique, read_interface, read_peer
 from tunnel.config.wgquick_names import names_of, set_apart
 from tunnel.config.wgquick_sections import Block, Problems, split
@@ -31,6 +31,7 @@ from tunnel.state.model import (
     InterfaceState,
     PeerState,
     canonical_prefixes,
+    mask,
 )
 from tunnel.state.render import address_text
 
@@ -103,7 +104,7 @@ class WgQuick:
         and other tables have no place in a state.
         """
         own, peers = self.interface, [peer.state(resolve) for peer in self.peers]
-        inside = {mask_address(address) for address in own.addresses}
+        inside = {mask(*address) for address in own.addresses}
         routes = canonical_prefixes(
             prefix
             for peer in peers

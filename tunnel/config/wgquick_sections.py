@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from tunnel.config.values import shown
+from tunnel.config.hidden import shown
 from tunnel.errors import ConfigProblem
 
 __all__ = ["Block", "Problems", "split"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tunnel.config.hidden import shown
 from tunnel.config.values import (
     BadValue,
     HostPort,
@@ -16,7 +17,6 @@ from tunnel.config.values import (
     parse_ip,
     parse_key,
     parse_prefix,
-    shown,
 )
 from tunnel.state.model import (
     Address,
