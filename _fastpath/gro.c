@@ -1,25 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "gro.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
-#define PROTOCOL_TCP 6
-#define PROTOCOL_UDP 17
 #define TCP_PSH 0x08
 #define TCP_ACK 0x10
 #define LENGTH_MAX 65535
-
-static void store16(uint8_t *at, uint32_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-static uint32_t load16(const uint8_t *at)
-{
-    return (uint32_t)at[0] << 8 | at[1];
-}
 
 static uint32_t load32(const uint8_t *at)
 {
@@ -63,14 +49,13 @@ static bool flow_of(uint8_t *packet, const struct ip_view *v, struct candidate *
 static bool checksum_right(const struct candidate *c)
 {
     uint32_t l4 = c->length - c->ip;
-    uint64_t sum = c->ipv4 ? checksum_add(0, c->packet + 12, 8)
-                           : checksum_add(0, c->packet + 8, 32);
+    uint64_t sum;
 
     if (!c->tcp && !c->packet[c->ip + 6] && !c->packet[c->ip + 7])
         return false;
     if (c->ipv4 && checksum_fold(checksum_add(0, c->packet, c->ip)))
         return false; /* merged, it would get a right one */
-    sum += htons((uint16_t)l4) + htons(c->tcp ? PROTOCOL_TCP : PROTOCOL_UDP);
+    sum = checksum_pseudo(c->packet, c->ipv4, c->tcp ? PROTOCOL_TCP : PROTOCOL_UDP, l4);
     return checksum_fold(checksum_add(sum, c->packet + c->ip, l4)) == 0;
 }
 
@@ -241,10 +226,8 @@ void gro_finish(struct gro_item *item)
         }
         if (!item->tcp)
             store16(l4 + 4, l4_length);
-        sum = item->ipv4 ? checksum_add(0, head + 12, 8)
-                         : checksum_add(0, head + 8, 32);
-        sum += htons((uint16_t)l4_length);
-        sum += htons(item->tcp ? PROTOCOL_TCP : PROTOCOL_UDP);
+        sum = checksum_pseudo(head, item->ipv4,
+                              item->tcp ? PROTOCOL_TCP : PROTOCOL_UDP, l4_length);
         /* the pseudo header's sum, not complemented: the kernel adds the rest */
         store16(l4 + h.csum_offset, (uint16_t)~checksum_fold(sum));
     }

@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "gso.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
 #define TCP_FIN_PSH 0x09
-#define PROTOCOL_TCP 6
-#define PROTOCOL_UDP 17
 #define TCP_CHECKSUM 16
 #define UDP_CHECKSUM 6
-
-static void store16(uint8_t *at, uint32_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
 
 static bool kind_fits(const struct vnet_header *h, const uint8_t *packet,
                       struct gso_plan *p)
@@ -108,10 +99,7 @@ uint32_t gso_segment(const struct gso_plan *p, uint32_t i, uint8_t *out)
         finish_tcp(p, i, transport);
     else
         store16(transport + 4, l4);
-    /* pseudo header: addresses, protocol, length of this segment */
-    sum = p->ipv4 ? checksum_add(0, out + 12, 8) : checksum_add(0, out + 8, 32);
-    sum += htons((uint16_t)l4);
-    sum += htons(p->tcp ? PROTOCOL_TCP : PROTOCOL_UDP);
+    sum = checksum_pseudo(out, p->ipv4, p->tcp ? PROTOCOL_TCP : PROTOCOL_UDP, l4);
     store16(transport + p->checksum_offset, 0);
     uint16_t checksum = checksum_fold(checksum_add(sum, transport, l4));
     if (checksum == 0 && !p->tcp)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "vnet.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
 #include "sum_avx512.h"
@@ -62,17 +61,6 @@ uint16_t checksum_fold(uint64_t sum)
     while (sum >> 16)
         sum = (sum & 0xffff) + (sum >> 16);
     return ntohs((uint16_t)~sum);
-}
-
-static void store16(uint8_t *at, uint16_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-static uint16_t load16(const uint8_t *at)
-{
-    return (uint16_t)(at[0] << 8 | at[1]);
 }
 
 bool vnet_complete(const struct vnet_header *h, uint8_t *packet, uint32_t length)
@@ -198,8 +186,7 @@ static uint32_t unreachable6(const uint8_t *packet, const struct ip_view *v,
     out[40] = 1; /* destination unreachable */
     out[41] = code;
     memcpy(out + 48, packet, quoted);
-    sum = checksum_add(0, out + 8, 32);
-    sum += htons((uint16_t)(8 + quoted)) + htons(PROTO_ICMPV6);
+    sum = checksum_pseudo(out, false, PROTO_ICMPV6, 8 + quoted);
     store16(out + 42, checksum_fold(checksum_add(sum, out + 40, 8 + quoted)));
     return 48 + quoted;
 }

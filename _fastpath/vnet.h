@@ -6,6 +6,7 @@
 #ifndef TUNNEL_VNET_H
 #define TUNNEL_VNET_H
 
+#include <arpa/inet.h>
 #include <stdbool.h>
 
 #include "packet.h"
@@ -23,10 +24,35 @@ struct vnet_header {
 #define VNET_NEEDS_CSUM 1
 #define VNET_GSO_NONE 0
 
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+
+/* In the network's order, at any alignment. */
+static inline void store16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static inline uint32_t load16(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 8 | at[1];
+}
+
 /* One's complement sum of `length` bytes on top of `sum`, not folded. */
 uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length);
 /* The 16-bit checksum in host order. */
 uint16_t checksum_fold(uint64_t sum);
+
+/* The sum of the pseudo header: addresses, protocol, length of what it is about. */
+static inline uint64_t checksum_pseudo(const uint8_t *packet, bool ipv4,
+                                       uint8_t protocol, uint32_t length)
+{
+    uint64_t sum = ipv4 ? checksum_add(0, packet + 12, 8)
+                        : checksum_add(0, packet + 8, 32);
+
+    return sum + htons((uint16_t)length) + htons(protocol);
+}
 
 /* Completes the checksum that the kernel left to us (gso_type NONE).  False when
  * the header contradicts the packet, or asks for what was not offered. */
