@@ -70,7 +70,7 @@ C_SOURCES: dict[str, list[str]] = {
     ],
     "offload": ["gro.c", "gso.c", "vnet.c"],
     "blake2s": ["b2s.c"],
-    "uapi": ["uapi_text.c"],
+    "uapi": ["uapi_read.c", "uapi_write.c"],
 }
 
 CFLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter"]

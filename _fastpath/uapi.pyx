@@ -2,7 +2,7 @@
 # cython: language_level=3
 """The long texts of the UAPI: the peers of a `get`, and a `set` that says nothing new.
 
-Text is made and read in C (uapi_text.c); here it meets the objects of the state.
+Text is made and read in C (uapi_text.h); here it meets the objects of the state.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize

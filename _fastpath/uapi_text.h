@@ -56,6 +56,8 @@ enum section_verdict {
     SECTION_CUT,            /* its end has not arrived yet */
 };
 
+/* ---- writing (uapi_write.c) */
+
 static inline char *put_text(char *out, const char *text)
 {
     size_t length = strlen(text);
@@ -67,6 +69,8 @@ char *put_number(char *out, uint64_t number);
 char *put_hex(char *out, const uint8_t *bytes, size_t n);
 char *put_prefix(char *out, const struct uapi_prefix *prefix);
 char *put_endpoint(char *out, const struct uapi_endpoint *endpoint);
+
+/* ---- reading (uapi_read.c) */
 
 /* Reads the section that starts at `at`.  It ends where a line is empty or starts with
  * public_key=, so that line must have begun before `end`. */
