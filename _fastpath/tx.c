@@ -26,9 +26,11 @@ static void unreachable(struct worker *w, const uint8_t *packet,
     tun_write(w, room + SLOT_PACKET_OFFSET, length);
 }
 
-/* `h`: what is still to be done to the packet; NULL: nothing. */
+/* `h`: what is still to be done to the packet; NULL: nothing.  Returns NULL when the
+ * packet goes no further here: it was dropped, or handed to its peer's lane. */
 static struct path *route(struct worker *w, const struct vnet_header *h,
-                          const uint8_t *packet, const struct ip_view *v)
+                          const uint8_t *packet, uint32_t length,
+                          const struct ip_view *v)
 {
     struct path *p = v->version == 4
                          ? aip_lookup4(&w->snapshot->routes, v->destination)
@@ -47,6 +49,10 @@ static struct path *route(struct worker *w, const struct vnet_header *h,
     }
     if (w->snapshot->isolation && isolated(w, h, packet, v, p))
         return NULL;
+    if (p->lane != w->number) {
+        hand_packet(w, p->lane, h, packet, length);
+        return NULL;
+    }
     return p;
 }
 
@@ -82,13 +88,9 @@ static void take_packet(struct worker *w, const struct vnet_header *h, uint8_t *
         drop(w, DROP_TX_MALFORMED);
         return;
     }
-    p = route(w, NULL, packet, &v);
+    p = route(w, NULL, packet, length, &v);
     if (!p)
         return;
-    if (p->lane != w->number) {
-        hand_packet(w, p->lane, NULL, packet, length);
-        return;
-    }
     k = session(w, p);
     if (!k) {
         stage(w, p, packet, length);
@@ -115,13 +117,9 @@ static void take_large(struct worker *w, const struct vnet_header *h,
         drop(w, DROP_TX_VNET_HEADER);
         return;
     }
-    p = route(w, h, packet, &v);
+    p = route(w, h, packet, length, &v);
     if (!p)
         return;
-    if (p->lane != w->number) {
-        hand_packet(w, p->lane, h, packet, length);
-        return;
-    }
     for (uint32_t i = 0; i < plan.segments; i++) {
         uint8_t *slot = out_room(w, plan.header + plan.size);
         uint32_t n = gso_segment(&plan, i, slot + SLOT_PACKET_OFFSET);
