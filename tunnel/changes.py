@@ -38,3 +38,10 @@ class Changes:
         """Records a change that was refused; returns what to raise."""
         generation = self.engine.device.generation
         return self.history.refused(error, source, started, generation)
+
+    def uapi_applied(self, plan: Plan, error: Exception | None) -> None:
+        """For the UAPI: a `set` has been applied, or refused with `error`."""
+        if error is not None:
+            self.failed(error, "uapi", time.perf_counter())
+        elif not plan.empty:
+            self.succeeded(plan, "uapi", time.perf_counter())

@@ -16,8 +16,9 @@ from tunnel.constants import SECOND
 from tunnel.errors import ApplyError, TunnelError
 from tunnel.helper import Helper
 from tunnel.loop import Timer
-from tunnel.own_file import OwnFile
-from tunnel.prepare import Confirmation, own_path, prepare_confirmation
+from tunnel.own_file import OwnFile, own_path
+from tunnel.prepare import prepare_confirmation
+from tunnel.prepared import Confirmation
 from tunnel.reloads import ReloadEvent
 from tunnel.rollback import Undo
 

@@ -8,7 +8,6 @@ the history. All methods run in the control thread but for `prepare_own` and
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -21,22 +20,22 @@ from tunnel.config.reload import Attempt
 from tunnel.config.schema import Config
 from tunnel.confirmation import Trial, Waiting
 from tunnel.engine import Engine
-from tunnel.errors import ConfigProblem, PlanStale, TunnelError
+from tunnel.errors import PlanStale, TunnelError
+from tunnel.file_reload import FileReload, Reloaded
 from tunnel.helper import Helper
 from tunnel.own_file import OwnFile
-from tunnel.peer_edits import PeerEdit, desired_after
-from tunnel.prepare import Prepared, PreparedEdits, prepare_edits, prepare_file
+from tunnel.peer_edits import PeerEdit
+from tunnel.prepare import prepare_edits, prepare_file
+from tunnel.prepared import Prepared, PreparedEdits
 from tunnel.reloads import ReloadEvent
 from tunnel.report import state_json
 from tunnel.rollback import Undo
 from tunnel.settings import Settings
 from tunnel.state.merge import merge
 from tunnel.state.model import DeviceState
-from tunnel.state.plan import Plan, diff
+from tunnel.state.plan import Plan
 
 __all__ = ["Manager", "PeerEdit"]
-
-log = logging.getLogger("tunnel.manager")
 
 T = TypeVar("T")
 
@@ -70,6 +69,9 @@ class Manager(Changes):
             self, self.file, self._helper, lambda: self.reload_soon("file")
         )
         self.settings = Settings(device)
+        self._reload = FileReload(
+            self, self.file, self.trial, self.settings, self._carry_out_whole
+        )
 
     def watch(self) -> None:
         """From now on a changed file is applied by itself."""
@@ -133,7 +135,7 @@ class Manager(Changes):
             self.trial.check_none()
             plan = self.plan_for(prepared.desired, prune=prune)
             _check_hash(plan, expect)
-            _warn_of(prepared.kept)
+            prepared.warn()
             undo = Undo.of(plan, self.engine.device)
             event = self._carry_out(undo, source, started, prepared)
         except Exception as error:
@@ -158,7 +160,7 @@ class Manager(Changes):
         recorded."""
         started = time.perf_counter()
         try:
-            plan = self._plan_edits(prepared)
+            plan = prepared.plan(self.engine.device)
             _check_hash(plan, expect)
             if dry_run:
                 prepared.discard()
@@ -187,15 +189,6 @@ class Manager(Changes):
             edits, state, file.config, file.path, save=save, seen=file.seen
         )
 
-    def _plan_edits(self, prepared: PreparedEdits) -> Plan:
-        device = self.engine.device
-        return diff(
-            device.observe(),
-            desired_after(device.observe(), prepared.edits),
-            generation=device.generation,
-            only=tuple(dict.fromkeys(edit.key for edit in prepared.edits)),
-        )
-
     def _carry_out(
         self,
         undo: Undo,
@@ -219,76 +212,21 @@ class Manager(Changes):
             self._helper.free(old)  # last: it keeps the interpreter busy
         return event
 
+    def _carry_out_whole(
+        self, prepared: Prepared, source: str, started: float
+    ) -> ReloadEvent:
+        undo = Undo.of(self.plan_for(prepared.desired), self.engine.device)
+        return self._carry_out(undo, source, started, prepared)
+
     # --- the file
 
-    def reload_soon(
-        self,
-        source: str,
-        then: Callable[[ReloadEvent | TunnelError], None] | None = None,
-    ) -> None:
+    def reload_soon(self, source: str, then: Reloaded | None = None) -> None:
         """Reads the file in another thread and applies it here afterwards; `then`
         gets the event or the error."""
-        self.settings.reloading()
-        rollbacks = self.trial.rollbacks
-
-        def was_read(read: Future[Attempt]) -> None:
-            result: ReloadEvent | TunnelError
-            try:
-                result = self._take_over(read.result(), source, rollbacks)
-            except TunnelError as error:
-                result = error
-            except Exception as error:  # noqa: BLE001 - recorded, the tunnel goes on
-                result = self.failed(error, source, time.perf_counter())
-            if then is not None:
-                then(result)
-
-        try:
-            self.file.read(was_read)
-        except TunnelError as error:
-            if then is not None:
-                then(error)
-            else:
-                log.warning("%s: %s", source, error)
+        self._reload.soon(source, then)
 
     def _file_changed(self, attempt: Attempt) -> None:
-        try:
-            self._take_over(attempt, "file", self.trial.rollbacks)
-        except TunnelError:
-            return  # recorded; what runs is kept until there is something new
-
-    def _take_over(self, attempt: Attempt, source: str, rollbacks: int) -> ReloadEvent:
-        """Applies what was read; raises TunnelError, also recorded. `rollbacks` is how
-        many there had been when it was asked for."""
-        started = time.perf_counter()
-        try:
-            self.trial.check_wanted(attempt.digest, rollbacks)
-            if attempt.error is not None:
-                raise attempt.error
-            assert attempt.desired is not None
-            _warn_of(attempt.kept)
-            plan = self.plan_for(attempt.desired)
-            prepared = Prepared(attempt.desired, attempt.config, digest=attempt.digest)
-            undo = Undo.of(plan, self.engine.device)
-            return self._carry_out(undo, source, started, prepared)
-        except Exception as error:
-            raise self.failed(error, source, started) from error
-
-    # --- the record
-
-    def uapi_applied(self, plan: Plan, error: Exception | None) -> None:
-        """For the UAPI: a `set` has been applied, or refused with `error`."""
-        if error is not None:
-            self.failed(error, "uapi", time.perf_counter())
-        elif not plan.empty:
-            self.succeeded(plan, "uapi", time.perf_counter())
-
-
-def _warn_of(kept: Sequence[ConfigProblem]) -> None:
-    """One line, however many they are."""
-    if kept:
-        more = f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
-        first = f"{kept[0].path}: {kept[0].message}{more}"
-        log.warning("%s; the present endpoint is kept", first)
+        self._reload.changed(attempt)
 
 
 def _check_hash(plan: Plan, expect: str) -> None:

@@ -5,6 +5,7 @@ A tunnel may have no file: then there is nothing to follow, to read or to save.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,14 +13,15 @@ from pathlib import Path
 from tunnel.config.reload import Attempt
 from tunnel.config.save import Saving
 from tunnel.config.schema import Config
-from tunnel.errors import TunnelError
+from tunnel.errors import ApplyError, TunnelError
 from tunnel.follow import Follower
 from tunnel.helper import Helper
 from tunnel.loop import ControlLoop
-from tunnel.prepare import log_unsettled, own_path, unsaved
 from tunnel.state.model import PeerState
 
-__all__ = ["OwnFile"]
+__all__ = ["OwnFile", "own_path", "unsaved"]
+
+log = logging.getLogger("tunnel.manager")
 
 
 class OwnFile:
@@ -91,4 +93,25 @@ class OwnFile:
             raise unsaved(own_path(self.path), error) from error
         if self._follower is not None:
             self._follower.saved()
-        self._helper.run(saving.settle, log_unsettled)
+        self._helper.run(saving.settle, _log_unsettled)
+
+
+def own_path(path: Path | None) -> Path:
+    """The tunnel's configuration file; TunnelError when it has none."""
+    if path is None:
+        raise TunnelError(
+            "this tunnel has no configuration file", hint="give one to tunnel up"
+        )
+    return path
+
+
+def unsaved(path: Path, error: OSError) -> TunnelError:
+    reason = error.strerror or str(error)
+    return ApplyError(f"nothing was changed: {path} cannot be saved: {reason}")
+
+
+def _log_unsettled(outcome: Future[None]) -> None:
+    """For what follows the last step of a save, and did not work."""
+    error = outcome.exception()
+    if error is not None:
+        log.error("finishing a save failed", exc_info=error)

@@ -6,11 +6,8 @@ Nothing here touches the tunnel; it may run in any thread.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -20,105 +17,24 @@ from tunnel.config.save import Saving
 from tunnel.config.schema import Config
 from tunnel.config.store import parse_config
 from tunnel.edited_files import edited_texts
-from tunnel.errors import ApplyError, ConfigProblem, TunnelError
+from tunnel.errors import ApplyError, ConfigProblem
+from tunnel.own_file import own_path, unsaved
 from tunnel.peer_claims import hosts_in, touched_by
-from tunnel.peer_edits import PeerEdit, Understood, understand_edits
+from tunnel.peer_edits import PeerEdit, understand_edits
+from tunnel.prepared import Confirmation, Prepared, PreparedEdits
 from tunnel.state.model import DeviceState, PeerState
 from tunnel.turns import EVERYTHING, WHOLE_FILE, check, claim, look_up
 
 __all__ = [
-    "Confirmation",
-    "Prepared",
-    "PreparedEdits",
-    "log_unsettled",
-    "own_path",
     "prepare_confirmation",
     "prepare_edits",
     "prepare_file",
     "prepare_text",
-    "unsaved",
 ]
-
-log = logging.getLogger("tunnel.manager")
 
 Peers: TypeAlias = Mapping[bytes, PeerState]
 
 _NO_PEERS: Final[Peers] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A configuration ready to be applied. With `saving`, the tunnel's own file gets
-    its text at the same time; `text` is for a save at a later confirmation, in the
-    place of what `replaces` names. `digest` names what the files hold then; `kept` is
-    as in `Attempt`. One that is not applied must be discarded."""
-
-    desired: DeviceState
-    config: Config | None = None
-    saving: Saving | None = None
-    text: bytes | None = None
-    digest: bytes | None = None
-    replaces: bytes | None = None
-    kept: tuple[ConfigProblem, ...] = ()
-
-    @property
-    def warnings(self) -> list[str]:
-        """What is to be said of it to whoever asked for it."""
-        return [
-            f"{problem.path}: {problem.message}; the present endpoint is kept"
-            for problem in self.kept
-        ]
-
-    def discard(self) -> None:
-        if self.saving is not None:
-            self.saving.discard()
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedEdits:
-    """Edits of peers ready to be applied, and saved with `saving`."""
-
-    edits: tuple[Understood, ...]
-    config: Config | None = None
-    saving: Saving | None = None
-    digest: bytes | None = None
-
-    def discard(self) -> None:
-        if self.saving is not None:
-            self.saving.discard()
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """The end of the trial of `waiting`, ready: `saving` holds what is to be saved."""
-
-    waiting: object
-    saving: Saving | None = None
-
-    def discard(self) -> None:
-        if self.saving is not None:
-            self.saving.discard()
-
-
-def own_path(path: Path | None) -> Path:
-    """The tunnel's configuration file; TunnelError when it has none."""
-    if path is None:
-        raise TunnelError(
-            "this tunnel has no configuration file", hint="give one to tunnel up"
-        )
-    return path
-
-
-def log_unsettled(outcome: Future[None]) -> None:
-    """For what follows the last step of a save, and did not work."""
-    error = outcome.exception()
-    if error is not None:
-        log.error("finishing a save failed", exc_info=error)
-
-
-def unsaved(path: Path, error: OSError) -> TunnelError:
-    reason = error.strerror or str(error)
-    return ApplyError(f"nothing was changed: {path} cannot be saved: {reason}")
 
 
 def prepare_file(
@@ -133,12 +49,7 @@ def prepare_file(
     )
     attempt = source.attempt()
     check()
-    if attempt.error is not None:
-        raise attempt.error
-    assert attempt.desired is not None
-    return Prepared(
-        attempt.desired, attempt.config, digest=attempt.digest, kept=attempt.kept
-    )
+    return Prepared.of(attempt)
 
 
 def prepare_text(

@@ -16,7 +16,7 @@ from tunnel.config.desired import desired_state
 from tunnel.config.store import load_config
 from tunnel.errors import NeedsRestart, PlanStale, TunnelError
 from tunnel.manager import PeerEdit
-from tunnel.prepare import Prepared
+from tunnel.prepared import Prepared
 
 from .rig import End, Traffic, eventually, new_key
 from .test_file import guest

@@ -20,7 +20,7 @@ from tunnel.config.save import Saving
 from tunnel.config.store import load_config
 from tunnel.constants import SECOND
 from tunnel.errors import TunnelError
-from tunnel.prepare import Prepared
+from tunnel.prepared import Prepared
 
 from .rig import End, Json, eventually
 from .test_changes import written

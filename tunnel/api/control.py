@@ -24,14 +24,10 @@ from tunnel.config.secrets import read_small
 from tunnel.config.syntax import MAX_DOCUMENT
 from tunnel.errors import NotPermitted, TunnelError
 from tunnel.manager import Manager
+from tunnel.own_file import own_path
 from tunnel.peer_edits import ACTIONS, PeerEdit
-from tunnel.prepare import (
-    Prepared,
-    PreparedEdits,
-    own_path,
-    prepare_save,
-    prepare_text,
-)
+from tunnel.prepare import prepare_save, prepare_text
+from tunnel.prepared import Prepared, PreparedEdits
 from tunnel.reloads import ReloadEvent
 from tunnel.report import peers_json
 from tunnel.state.plan import Plan
