@@ -62,6 +62,7 @@ LAYERS = {
         "prepared",
         "report",
         "rollback",
+        "waiting",
         "cli",
         "api",
         "config",

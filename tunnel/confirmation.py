@@ -6,9 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from tunnel.changes import Changes
 from tunnel.config.schema import Config
@@ -20,9 +19,9 @@ from tunnel.own_file import OwnFile, own_path
 from tunnel.prepare import prepare_confirmation
 from tunnel.prepared import Confirmation
 from tunnel.reloads import ReloadEvent
-from tunnel.rollback import Undo
+from tunnel.waiting import Asked, Told, Waiting
 
-__all__ = ["Told", "Trial", "Waiting"]
+__all__ = ["Trial"]
 
 log = logging.getLogger("tunnel.manager")
 
@@ -30,31 +29,6 @@ log = logging.getLogger("tunnel.manager")
 HOLD: Final = 60 * SECOND  # a save that takes longer holds the time up no longer
 RETRY: Final = SECOND
 _LATE: Final = SECOND // 10
-
-Told: TypeAlias = Callable[[Exception | None], None]
-"""Gets None for a change that is confirmed, or why it is not; must not raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """`undo` takes back what was applied, `config` was in force before it, `text` is
-    to be saved when it is confirmed, if the file still holds what `replaces` names.
-    `digest`: of what the tunnel's own file held, if that is what is on trial."""
-
-    undo: Undo
-    config: Config
-    text: bytes | None
-    replaces: bytes | None = None
-    digest: bytes | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Confirming:
-    """A confirmation that is being prepared: who asked for it, and the time (ns) that
-    was left when the first of them did."""
-
-    left: int
-    asked: list[Told] = field(default_factory=list)
 
 
 class Trial:
@@ -74,6 +48,7 @@ class Trial:
         read_file: Callable[[], None],
     ) -> None:
         self._changes = changes
+        self._loop = changes.engine.loop
         self._file = file
         self._helper = helper
         self._read_file = read_file
@@ -83,13 +58,12 @@ class Trial:
         self._waiting: Waiting | None = None
         self._config: Config | None = None  # in force when the trial began
         self._timer: Timer | None = None
-        self._confirming: _Confirming | None = None
+        self._asked: Asked | None = None
 
     def begin(self, waiting: Waiting, seconds: float) -> None:
         """It was applied just now, and has so long."""
-        loop = self._changes.engine.loop
         self._waiting, self._config = waiting, self._file.config
-        self._timer = loop.call_later(int(seconds * SECOND), self._expired)
+        self._start_timer(int(seconds * SECOND), self._expired)
 
     @property
     def left(self) -> float | None:
@@ -97,11 +71,11 @@ class Trial:
         return None if self._waiting is None else self._left_ns() / SECOND
 
     def _left_ns(self) -> int:
-        if self._confirming is not None:
-            return self._confirming.left
+        if self._asked is not None:
+            return self._asked.left
         if self.refusal:
             return 0
-        now = self._changes.engine.loop.now()
+        now = self._loop.now()
         return max(0, self._timer.when - now) if self._timer is not None else 0
 
     def check_none(self) -> None:
@@ -124,15 +98,15 @@ class Trial:
             else:
                 told(None)
             return
-        if self._confirming is not None:
-            self._confirming.asked.append(told)
+        if self._asked is not None:
+            self._asked.by.append(told)
             return
-        confirming = self._confirming = _Confirming(self._left_ns(), [told])
+        asked = self._asked = Asked(self._left_ns(), [told])
         self._start_timer(HOLD, self._held_too_long)
-        self._helper.run(self.prepare, partial(self._prepared, confirming))
+        self._helper.run(self.prepare, partial(self._prepared, asked))
 
-    def _prepared(self, confirming: _Confirming, outcome: Future[Confirmation]) -> None:
-        if self._confirming is not confirming:  # they have been told
+    def _prepared(self, asked: Asked, outcome: Future[Confirmation]) -> None:
+        if self._asked is not asked:  # they have been told
             if outcome.exception() is None:
                 outcome.result().discard()
             return
@@ -149,22 +123,19 @@ class Trial:
 
     def _waits_again(self, error: Exception) -> None:
         """The confirmation failed: the time goes on."""
-        confirming, self._confirming = self._confirming, None
-        assert confirming is not None
-        self._start_timer(confirming.left, self._expired)
-        self._tell(confirming, error)
+        asked, self._asked = self._asked, None
+        assert asked is not None
+        self._start_timer(asked.left, self._expired)
+        self._tell(asked, error)
 
-    def _tell(self, confirming: _Confirming | None, error: Exception | None) -> None:
-        for told in confirming.asked if confirming is not None else ():
-            if error is not None:
-                told(error)
-            else:  # behind the job that makes the save outlast a power cut
-                self._helper.run(lambda: None, partial(_tell_success, told))
+    def _tell(self, asked: Asked | None, error: Exception | None) -> None:
+        if asked is not None:
+            asked.tell(error, self._helper)
 
     def _start_timer(self, delay: int, callback: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._changes.engine.loop.call_later(delay, callback)
+        self._timer = self._loop.call_later(delay, callback)
 
     def prepare(self, *, wait: float = 5) -> Confirmation:
         """All of a confirmation but its last step; any thread. Raises TunnelError, also
@@ -190,10 +161,10 @@ class Trial:
         except TunnelError:
             prepared.discard()
             raise
-        confirming = self._confirming
+        asked = self._asked
         self.forget()
         log.info("the change was confirmed")
-        self._tell(confirming, None)
+        self._tell(asked, None)
 
     def rollback(self, source: str = "rollback") -> ReloadEvent:
         """Takes the change back: what it changed and nothing else. Raises TunnelError;
@@ -210,11 +181,11 @@ class Trial:
     def _take_back(self, source: str, started: float) -> ReloadEvent:
         waiting, config = self._get(), self._config
         plan = waiting.undo.take_back(self._changes.engine)
-        confirming = self._confirming
+        asked = self._asked
         self.forget()
         self.rollbacks += 1
         self._taken_back = waiting.digest
-        self._tell(confirming, TunnelError("the change was taken back meanwhile"))
+        self._tell(asked, TunnelError("the change was taken back meanwhile"))
         event = self._changes.succeeded(plan, source, started)
         same = waiting.digest is not None and self._file.digest == waiting.digest
         if self._file.config is config or same:
@@ -236,9 +207,9 @@ class Trial:
 
     def _expired(self) -> None:
         """If this thread was busy, who came in time may not have been heard yet."""
-        loop, timer = self._changes.engine.loop, self._timer
-        if timer is not None and loop.now() - timer.when > _LATE:
-            self._timer = loop.call_later(_LATE, self._time_is_up)
+        timer = self._timer
+        if timer is not None and self._loop.now() - timer.when > _LATE:
+            self._start_timer(_LATE, self._time_is_up)
         else:
             self._time_is_up()
 
@@ -265,9 +236,5 @@ class Trial:
         """What waits is kept, without a word; idempotent."""
         if self._timer is not None:
             self._timer.cancel()
-        self._waiting = self._timer = self._config = self._confirming = None
+        self._waiting = self._timer = self._config = self._asked = None
         self.refusal = ""
-
-
-def _tell_success(told: Told, _: Future[None]) -> None:
-    told(None)

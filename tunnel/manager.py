@@ -18,7 +18,7 @@ from typing import TypeVar
 from tunnel.changes import Changes
 from tunnel.config.reload import Attempt
 from tunnel.config.schema import Config
-from tunnel.confirmation import Trial, Waiting
+from tunnel.confirmation import Trial
 from tunnel.engine import Engine
 from tunnel.errors import PlanStale, TunnelError
 from tunnel.file_reload import FileReload, Reloaded
@@ -34,6 +34,7 @@ from tunnel.settings import Settings
 from tunnel.state.merge import merge
 from tunnel.state.model import DeviceState
 from tunnel.state.plan import Plan
+from tunnel.waiting import Waiting
 
 __all__ = ["Manager", "PeerEdit"]
 

@@ -15,11 +15,11 @@ from tunnel.api.http_history import peers_of
 from tunnel.api.http_models import Applied, NewPeer, PeerChanged, PeerToRemove
 from tunnel.api.http_views import diffs_of
 from tunnel.api.problems import Refusal
-from tunnel.confirmation import Told
 from tunnel.peer_edits import PeerEdit
 from tunnel.reloads import changes_of
 from tunnel.state.plan import Plan
 from tunnel.state.render import key_text
+from tunnel.waiting import Told
 
 __all__ = ["router"]
 
