@@ -18,6 +18,7 @@ from tunnel.errors import DeviceError
 from tunnel.io import steering_linux, tun_linux
 from tunnel.io.steering_linux import queue_of
 from tunnel.io.tun import open_tun
+from tunnel.io.tun_ioctl_linux import identity
 from tunnel.io.udp import UdpSockets
 
 from .spaces import Space
@@ -90,7 +91,7 @@ def test_one_queue_where_there_cannot_be_more(
             assert refused.more_queues == ()
             refused.close()
         single = open_tun("wg0", queues=1)
-        flags = tun_linux.identity(single.fileno())[1]
+        flags = identity(single.fileno())[1]
         assert not flags & 0x100  # as ever: no IFF_MULTI_QUEUE
         single.close()
         assert open_descriptors() == before

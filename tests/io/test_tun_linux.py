@@ -15,9 +15,10 @@ import pytest
 from lab.held import open_descriptors
 
 from tunnel.errors import DeviceError, NotSupported
-from tunnel.io import tun_default, tun_linux
+from tunnel.io import tun_default, tun_ioctl_linux
 from tunnel.io.tun import open_tun, tun_from_fd
-from tunnel.io.tun_linux import LinuxTun, set_offloads
+from tunnel.io.tun_ioctl_linux import set_offloads
+from tunnel.io.tun_linux import LinuxTun
 
 from .spaces import Space, new_space
 
@@ -186,9 +187,9 @@ def udp_packet(tun: LinuxTun) -> bytes:
 def test_offloads_are_probed_and_take_effect(space: Space, tun: LinuxTun) -> None:
     space.ip("address", "add", "10.77.0.1/24", "dev", "wg0")
     space.ip("link", "set", "wg0", "up")
-    wanted = tun_linux.OFFLOADS_TCP | tun_linux.OFFLOADS_UDP
+    wanted = tun_ioctl_linux.OFFLOADS_TCP | tun_ioctl_linux.OFFLOADS_UDP
     taken = set_offloads(tun.fileno(), wanted)
-    assert taken in {wanted, tun_linux.OFFLOADS_TCP}
+    assert taken in {wanted, tun_ioctl_linux.OFFLOADS_TCP}
     send_udp(space, b"payload!")
     assert udp_packet(tun)[0] == 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
     assert set_offloads(tun.fileno(), 0) == 0
@@ -205,14 +206,14 @@ def test_r66_udp_offloads_are_given_up_alone(
 
     def old_kernel(fd: int, request: int, value: int) -> object:
         asked.append(value)
-        if value & tun_linux.OFFLOADS_UDP:
+        if value & tun_ioctl_linux.OFFLOADS_UDP:
             raise OSError(22, "Invalid argument")
         return real(fd, request, value)
 
-    monkeypatch.setattr("tunnel.io.tun_linux.fcntl.ioctl", old_kernel)
-    wanted = tun_linux.OFFLOADS_TCP | tun_linux.OFFLOADS_UDP
-    assert set_offloads(tun.fileno(), wanted) == tun_linux.OFFLOADS_TCP
-    assert asked == [wanted, tun_linux.OFFLOADS_TCP]
+    monkeypatch.setattr("tunnel.io.tun_ioctl_linux.fcntl.ioctl", old_kernel)
+    wanted = tun_ioctl_linux.OFFLOADS_TCP | tun_ioctl_linux.OFFLOADS_UDP
+    assert set_offloads(tun.fileno(), wanted) == tun_ioctl_linux.OFFLOADS_TCP
+    assert asked == [wanted, tun_ioctl_linux.OFFLOADS_TCP]
 
 
 def test_deletion_from_outside_is_noticed(space: Space, tun: LinuxTun) -> None:

@@ -31,12 +31,11 @@ from tunnel.io.netlink_linux import (
     received,
     request,
 )
-from tunnel.io.tun_linux import identity
+from tunnel.io.tun_ioctl_linux import TUNGETDEVNETNS, identity
 
 __all__ = ["DistantLink", "follow_link"]
 
-# linux/if_tun.h, linux/sched.h
-_TUNGETDEVNETNS: Final = 0x54E3
+# linux/sched.h
 _CLONE_NEWNET: Final = 0x40000000
 
 # linux/netlink.h, linux/rtnetlink.h, linux/net_namespace.h
@@ -181,7 +180,7 @@ def _namespace_of(
     libc = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/thread-self/ns/net").open("rb") as own:
         try:
-            there = fcntl.ioctl(tun_fd, _TUNGETDEVNETNS)
+            there = fcntl.ioctl(tun_fd, TUNGETDEVNETNS)
         except OSError as error:
             if error.errno != errno.EBADFD:
                 raise

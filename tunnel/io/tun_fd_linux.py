@@ -5,24 +5,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import struct
 from pathlib import Path
-from typing import Final
 
 from tunnel.errors import DeviceError
-from tunnel.io.tun_linux import WANTED, LinuxTun, identity, ready
+from tunnel.io.tun_ioctl_linux import (
+    IFF_MULTI_QUEUE,
+    IFF_NO_PI,
+    IFF_PERSIST,
+    IFF_TUN,
+    IFF_VNET_HDR,
+    IFREQ_FLAGS,
+    TUNGETDEVNETNS,
+    TUNSETIFF,
+    TUNSETPERSIST,
+    identity,
+)
+from tunnel.io.tun_linux import WANTED, LinuxTun, ready
 
 __all__ = ["from_fd"]
-
-# linux/if_tun.h
-_TUNSETIFF: Final = 0x400454CA
-_TUNSETPERSIST: Final = 0x400454CB
-_TUNGETDEVNETNS: Final = 0x54E3
-_IFF_TUN: Final = 0x0001
-_IFF_MULTI_QUEUE: Final = 0x0100
-_IFF_PERSIST: Final = 0x0800
-_IFF_NO_PI: Final = 0x1000
-_IFF_VNET_HDR: Final = 0x4000
 
 
 def from_fd(fd: int) -> LinuxTun:
@@ -34,9 +34,9 @@ def from_fd(fd: int) -> LinuxTun:
     """
     try:
         name, flags = identity(fd)
-        if not flags & _IFF_TUN:
+        if not flags & IFF_TUN:
             raise DeviceError(f"descriptor {fd} is not a TUN device but a TAP")
-        if flags & (_IFF_VNET_HDR | _IFF_NO_PI) != _IFF_VNET_HDR | _IFF_NO_PI:
+        if flags & (IFF_VNET_HDR | IFF_NO_PI) != IFF_VNET_HDR | IFF_NO_PI:
             _reopen(fd, name, flags)
     except OSError as error:
         _close_quietly(fd)
@@ -58,19 +58,19 @@ def _reopen(fd: int, name: str, flags: int) -> None:
     """
     if not _in_this_namespace(fd):
         raise OSError(errno.EXDEV, "the interface is in another network namespace")
-    fcntl.ioctl(fd, _TUNSETPERSIST, 1)
+    fcntl.ioctl(fd, TUNSETPERSIST, 1)
     new = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         os.dup2(new, fd, inheritable=False)
     finally:
         os.close(new)
-    kept = WANTED | flags & _IFF_MULTI_QUEUE
-    fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), kept))
-    fcntl.ioctl(fd, _TUNSETPERSIST, int(bool(flags & _IFF_PERSIST)))
+    kept = WANTED | flags & IFF_MULTI_QUEUE
+    fcntl.ioctl(fd, TUNSETIFF, IFREQ_FLAGS.pack(name.encode(), kept))
+    fcntl.ioctl(fd, TUNSETPERSIST, int(bool(flags & IFF_PERSIST)))
 
 
 def _in_this_namespace(fd: int) -> bool:
-    namespace = fcntl.ioctl(fd, _TUNGETDEVNETNS)
+    namespace = fcntl.ioctl(fd, TUNGETDEVNETNS)
     try:
         own = Path("/proc/thread-self/ns/net").stat()
         return os.path.samestat(os.fstat(namespace), own)

@@ -11,56 +11,39 @@ import contextlib
 import errno
 import fcntl
 import os
-import socket
-import struct
 from collections.abc import Callable
 from typing import Final
 
 from tunnel.errors import DeviceError, NotPermitted, NotSupported, TunnelError
 from tunnel.io.steering_linux import steer_queues
+from tunnel.io.tun_ioctl_linux import (
+    IFF_MULTI_QUEUE,
+    IFF_NO_PI,
+    IFF_TUN,
+    IFF_TUN_EXCL,
+    IFF_UP,
+    IFF_VNET_HDR,
+    IFREQ,
+    IFREQ_FLAGS,
+    OFFLOADS_TCP,
+    OFFLOADS_UDP,
+    SIOCGIFFLAGS,
+    SIOCGIFINDEX,
+    SIOCGIFMTU,
+    SIOCSIFFLAGS,
+    SIOCSIFMTU,
+    TUNSETIFF,
+    check_header_size,
+    identity,
+    interface_ioctl,
+    set_offloads,
+)
 
-__all__ = [
-    "OFFLOADS_TCP",
-    "OFFLOADS_UDP",
-    "WANTED",
-    "LinuxTun",
-    "identity",
-    "open_tun",
-    "ready",
-    "set_offloads",
-]
+__all__ = ["WANTED", "LinuxTun", "open_tun", "ready"]
 
-# linux/if_tun.h
-_TUNSETIFF: Final = 0x400454CA
-_TUNSETOFFLOAD: Final = 0x400454D0
-_TUNGETIFF: Final = 0x800454D2
-_TUNGETVNETHDRSZ: Final = 0x800454D7
-_TUNSETVNETHDRSZ: Final = 0x400454D8
-_IFF_TUN: Final = 0x0001
-_IFF_MULTI_QUEUE: Final = 0x0100
-_IFF_NO_PI: Final = 0x1000
-_IFF_TUN_EXCL: Final = 0x8000
-_IFF_VNET_HDR: Final = 0x4000
-WANTED: Final = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
-_MANY_QUEUES: Final = _IFF_MULTI_QUEUE | _IFF_TUN_EXCL  # of a new interface only
-
-# What the reader promises to understand: TUN_F_CSUM | TSO4 | TSO6, and USO4 | USO6,
-# which exist since Linux 6.2 and only together.
-OFFLOADS_TCP: Final = 0x01 | 0x02 | 0x04
-OFFLOADS_UDP: Final = 0x20 | 0x40
-
-# linux/sockios.h, linux/if.h
-_SIOCGIFFLAGS: Final = 0x8913
-_SIOCSIFFLAGS: Final = 0x8914
-_SIOCGIFMTU: Final = 0x8921
-_SIOCSIFMTU: Final = 0x8922
-_SIOCGIFINDEX: Final = 0x8933
-_IFF_UP: Final = 0x1
+WANTED: Final = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
+_MANY_QUEUES: Final = IFF_MULTI_QUEUE | IFF_TUN_EXCL  # of a new interface only
 _NAME_MAX: Final = 15
-_IFREQ: Final = struct.Struct("16s i 20x")
-_IFREQ_FLAGS: Final = struct.Struct("16s H 22x")
-
-VNET_HEADER_SIZE: Final = 10
 
 
 class LinuxTun:
@@ -81,7 +64,7 @@ class LinuxTun:
         self._mtu = 0
         os.set_inheritable(fd, False)
         os.set_blocking(fd, False)
-        _check_header_size(fd)
+        check_header_size(fd)
         set_offloads(fd, 0)
 
     def fileno(self) -> int:
@@ -112,30 +95,30 @@ class LinuxTun:
 
     @property
     def ifindex(self) -> int:
-        return int(_IFREQ.unpack(self._request(_SIOCGIFINDEX, 0, "look up"))[1])
+        return int(IFREQ.unpack(self._request(SIOCGIFINDEX, 0, "look up"))[1])
 
     @property
     def mtu(self) -> int:
         try:
-            self._mtu = _IFREQ.unpack(_interface_ioctl(_SIOCGIFMTU, self.name, 0))[1]
+            self._mtu = IFREQ.unpack(interface_ioctl(SIOCGIFMTU, self.name, 0))[1]
         except OSError as error:
             if error.errno != errno.ENODEV or not self._mtu:
                 raise DeviceError(f"cannot read the MTU: {error.strerror}") from error
         return self._mtu
 
     def set_mtu(self, mtu: int) -> None:
-        self._request(_SIOCSIFMTU, mtu, f"set the MTU to {mtu} of")
+        self._request(SIOCSIFMTU, mtu, f"set the MTU to {mtu} of")
 
     @property
     def is_up(self) -> bool:
-        answer = self._request(_SIOCGIFFLAGS, 0, "read the flags of")
-        return bool(_IFREQ_FLAGS.unpack(answer)[1] & _IFF_UP)
+        answer = self._request(SIOCGIFFLAGS, 0, "read the flags of")
+        return bool(IFREQ_FLAGS.unpack(answer)[1] & IFF_UP)
 
     def set_up(self, up: bool) -> None:
-        answer = self._request(_SIOCGIFFLAGS, 0, "read the flags of")
-        flags = _IFREQ_FLAGS.unpack(answer)[1]
-        flags = flags | _IFF_UP if up else flags & ~_IFF_UP
-        self._request(_SIOCSIFFLAGS, flags, f"set {'up' if up else 'down'}")
+        answer = self._request(SIOCGIFFLAGS, 0, "read the flags of")
+        flags = IFREQ_FLAGS.unpack(answer)[1]
+        flags = flags | IFF_UP if up else flags & ~IFF_UP
+        self._request(SIOCSIFFLAGS, flags, f"set {'up' if up else 'down'}")
 
     def open_queues(self, count: int) -> None:
         """`count` queues in all, of which each packet takes the one that `queue_of` its
@@ -143,11 +126,11 @@ class LinuxTun:
         device must be of our own making, with IFF_MULTI_QUEUE."""
         if count < 2 or not steer_queues(self.fileno(), count):
             return
-        request = _IFREQ_FLAGS.pack(self.name.encode(), WANTED | _IFF_MULTI_QUEUE)
+        request = IFREQ_FLAGS.pack(self.name.encode(), WANTED | IFF_MULTI_QUEUE)
         for _ in range(1, count):
             fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
             self.more_queues += (fd,)
-            fcntl.ioctl(fd, _TUNSETIFF, request)
+            fcntl.ioctl(fd, TUNSETIFF, request)
 
     def close(self) -> None:
         queues, self.more_queues = self.more_queues, ()
@@ -160,7 +143,7 @@ class LinuxTun:
     def _request(self, request: int, value: int, what: str) -> bytes:
         name = self.name
         try:
-            return _interface_ioctl(request, name, value)
+            return interface_ioctl(request, name, value)
         except OSError as error:
             raise _problem(error, f"cannot {what} {name}") from error
 
@@ -188,29 +171,11 @@ def _attach(name: str, flags: int) -> tuple[int, Callable[[], None]]:
         device = pytun.TunTapDevice(name=name, flags=flags)
     except (pytun.Error, OSError) as error:
         number = error.args[0] if isinstance(error.args[0], int) else 0
-        if number == errno.EBUSY and flags & _IFF_TUN_EXCL:
+        if number == errno.EBUSY and flags & IFF_TUN_EXCL:
             raise _Exists(f"the interface {name!r} exists") from error
         reason = OSError(number, str(error.args[-1]))
         raise _problem(reason, f"cannot open the TUN device {name!r}") from error
     return device.fileno(), device.close
-
-
-def set_offloads(fd: int, wanted: int) -> int:
-    """Asks for these TUN_F_ bits and returns those that the kernel took.
-
-    UDP segmentation is given up first, then everything (S1).
-    """
-    for flags in dict.fromkeys((wanted, wanted & ~OFFLOADS_UDP, 0)):
-        try:
-            fcntl.ioctl(fd, _TUNSETOFFLOAD, flags)
-        except OSError as error:
-            if error.errno != errno.EINVAL or not flags:
-                raise DeviceError(
-                    f"cannot set the TUN offloads: {error.strerror}"
-                ) from error
-        else:
-            return flags
-    raise AssertionError("0 is always tried")
 
 
 def ready(
@@ -230,24 +195,6 @@ def ready(
             raise _problem(error, "cannot prepare the TUN device") from error
         undo.pop_all()
     return tun
-
-
-def identity(fd: int) -> tuple[str, int]:
-    """Name and IFF_ flags of what the descriptor is attached to; OSError if nothing."""
-    name, flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(40)))
-    return name.rstrip(b"\0").decode(), flags
-
-
-def _check_header_size(fd: int) -> None:
-    size = struct.pack("i", VNET_HEADER_SIZE)
-    if fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)) != size:
-        fcntl.ioctl(fd, _TUNSETVNETHDRSZ, size)
-
-
-def _interface_ioctl(request: int, name: str, value: int) -> bytes:
-    """One ifreq to the kernel and back; any socket will do."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
-        return fcntl.ioctl(control, request, _IFREQ.pack(name.encode(), value))
 
 
 _HINTS: Final = {
