@@ -71,7 +71,8 @@ def _inside(host: Namespace, interface: str) -> Side:
 
 @contextmanager
 def _forwarder() -> Iterator[Rig]:
-    program = str(compiled(BENCH / "forwarder" / "forwarder.c", options=["-lpthread"]))
+    sources = [BENCH / "forwarder" / f"{name}.c" for name in ("forwarder", "pieces")]
+    program = str(compiled(*sources, options=["-lpthread"]))
     with Lab("left", "right") as lab:
         left, right = lab
         ways = ((left, right), (right, left))
