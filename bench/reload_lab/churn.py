@@ -13,13 +13,11 @@ armed and no retired memory left.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import random
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 # run by its path: the directory of this file is not a package then
@@ -27,21 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lab.report import environment, save
 
-from tunnel._fastpath.pump import Pump
-from tunnel.device import Device
-from tunnel.io.memory import memory_tun
-from tunnel.io.udp import UdpSockets
+from reload_lab.churn_end import End, packet
 from tunnel.loop import ControlLoop
-from tunnel.protocol.node import Node
-from tunnel.protocol.types import Timing
-from tunnel.state.model import DeviceState, InterfaceState, PeerState, Secret, clamp
-from tunnel.state.plan import diff
 
-__all__ = ["Churn", "End", "Outcome", "churn"]
+__all__ = ["Churn", "Outcome", "churn"]
 
-LOCALHOST = bytes([127, 0, 0, 1])
 LONGEST_NS = 1_500_000  # of a pause: a whole handshake takes about a millisecond
-PATIENCE_S = 1.0  # for the worker to come round
 GROWTH_MAX = 16 << 20  # bytes; AddressSanitizer keeps what was freed for a while
 STAGES = ("idle", "initiated", "responded", "established")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -49,93 +38,6 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-
-
-def inner(number: int) -> bytes:
-    return bytes([10, 0, 0, number])
-
-
-def packet(source: int, target: int) -> bytes:
-    """IPv4 without anything in it."""
-    head = bytes([0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0])
-    return head + inner(source) + inner(target)
-
-
-def _open_sockets(port: int, fwmark: int, addresses: Sequence[bytes]) -> UdpSockets:
-    return UdpSockets.bind(port, fwmark=fwmark, addresses=addresses)
-
-
-class End:
-    """One device on the shared loop, with one peer or none."""
-
-    def __init__(self, number: int, loop: ControlLoop, rng: random.Random) -> None:
-        self.number = number
-        self.tun, self.packets = memory_tun(f"memory{number}")
-        interface = InterfaceState(kind="loopback", name=f"memory{number}")
-        self.device = Device(
-            loop=loop,
-            pump=Pump(self.tun.fileno()),
-            node=Node(Timing(), random.Random(rng.getrandbits(64)), os.urandom),
-            open_transport=_open_sockets,
-            interface=interface,
-        )
-        self.device.start()
-        self.device.set_up(True)
-        secret = Secret(clamp(rng.randbytes(32)))
-        self.become(replace(self.device.observe(), private_key=secret))
-        assert self.device.node.public_key is not None
-        self.public_key: bytes = self.device.node.public_key
-
-    def become(self, desired: DeviceState) -> None:
-        device = self.device
-        device.apply(diff(device.observe(), desired, generation=device.generation))
-
-    def add(self, other: End) -> None:
-        peer = PeerState(
-            other.public_key,
-            endpoint=(LOCALHOST, other.device.listen_port, 0),
-            allowed_ips=((inner(other.number), 32),),
-        )
-        self.become(replace(self.device.observe(), peers={peer.public_key: peer}))
-
-    def remove(self) -> None:
-        self.become(replace(self.device.observe(), peers={}))
-
-    def stage(self, other: End) -> str:
-        """Where its handshake with the other is."""
-        peer = self.device.node.peers[other.public_key]
-        if peer.handshake.index is not None:
-            return "initiated"
-        if peer.slots.next is not None:
-            return "responded"
-        return "established" if peer.slots.current is not None else "idle"
-
-    def empty(self) -> None:
-        """Takes the packets that came through."""
-        with contextlib.suppress(TimeoutError):
-            while True:
-                self.packets.recv(timeout=0)
-
-    def leftovers(self) -> dict[str, int]:
-        """What must be nothing without a peer."""
-        device = self.device
-        deadline = time.monotonic() + PATIENCE_S
-        while device.pump.retired and time.monotonic() < deadline:
-            device.pump.settle()
-            device.pump.drain()
-        return {
-            "indices": device.node.indices,
-            "deadlines": int(device.node.next_deadline() is not None),
-            "retired": device.pump.retired,
-            "snapshots": device.pump.retired_snapshots,
-            "owners": len(device.owners),
-            "peers": len(device.node.peers),
-        }
-
-    def close(self) -> None:
-        self.device.close()
-        self.packets.close()
-        self.tun.close()
 
 
 @dataclass(slots=True)
