@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from lab.network import Namespace
 from lab.traffic import Ping
 
-__all__ = ["ping"]
+__all__ = ["echo_request", "ping"]
 
 _HEADER = struct.Struct("!BBHHH")  # type, code, checksum, identifier, number
 _KINDS = {socket.AF_INET: (8, 0), socket.AF_INET6: (128, 129)}  # request, reply
@@ -101,3 +101,13 @@ def _checksum(message: bytes) -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return struct.pack("!H", 0xFFFF - total)
+
+
+def echo_request(source: str, target: str) -> bytes:
+    """IPv4 with an ICMP echo request, padded to 16 bytes as it is sealed."""
+    echo = _HEADER.pack(8, 0, 0, 1, 1)
+    echo = echo[:2] + _checksum(echo) + echo[4:]
+    ends = socket.inet_aton(source) + socket.inet_aton(target)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0, 64, socket.IPPROTO_ICMP, 0)
+    head = head[:10] + _checksum(head + ends) + ends
+    return (head + echo).ljust(32, b"\0")

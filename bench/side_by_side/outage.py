@@ -1,7 +1,7 @@
 """A thousand peers that our engine calls do not answer, and then they all do.
 
 `hub`'s engine is the initiator: every peer has an endpoint and a persistent keepalive,
-and nobody is there. One socket then plays all of them (storm.py has their addresses)
+and nobody is there. One socket then plays all of them (clients.py has their addresses)
 and answers from one moment on. The calls should come spread, not all at one instant,
 and the stream of an established peer should not notice.
 """
@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from lab.engines import EngineKind, Identity
 from lab.process import LabError
 
+from side_by_side.clients import INSIDE, OUTSIDE, PORT, nth, pktinfo, players_socket
 from side_by_side.figures import Figure, Samples
 from side_by_side.reconnect import BEFORE_S, LEAST_S, RAMP_S, Meter, office, stream
-from side_by_side.storm import INSIDE, OUTSIDE, PORT, nth, pktinfo, players_socket
 from tunnel.constants import MESSAGE_INITIATION_SIZE, MESSAGE_RESPONSE_SIZE
 from tunnel.protocol import noise
 from tunnel.protocol.cookie import mac1_key

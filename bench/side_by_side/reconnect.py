@@ -25,8 +25,9 @@ from lab.network import Lab, Namespace
 from lab.process import LabError
 from lab.traffic import ping
 
+from side_by_side.clients import INSIDE, OUTSIDE, Client, make_clients
 from side_by_side.figures import Figure, Samples
-from side_by_side.storm import INSIDE, OUTSIDE, Client, Storm, make_clients
+from side_by_side.storm import Storm
 
 __all__ = ["RECONNECT_FIGURES", "Meter", "reconnect"]
 

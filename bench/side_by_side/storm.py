@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from ipaddress import IPv4Address
 
+from lab.echo import echo_request
 from lab.network import Namespace
 
-from side_by_side.callers import Caller, make_callers, session_of
+from side_by_side.callers import Caller, session_of
+from side_by_side.clients import GENERATION, Client, players_socket
 from tunnel._fastpath.aead import seal_batch
 from tunnel.protocol import noise
 from tunnel.protocol.cookie import cookie_key, mac1_key
@@ -33,79 +34,18 @@ from tunnel.protocol.noise import SessionKeys
 from tunnel.protocol.primitives import mac, xunseal
 from tunnel.protocol.tai64n import Clock
 
-__all__ = [
-    "INSIDE",
-    "OUTSIDE",
-    "PORT",
-    "Client",
-    "Storm",
-    "echo_request",
-    "make_clients",
-    "nth",
-    "pktinfo",
-    "players_socket",
-]
+__all__ = ["Storm"]
 
-OUTSIDE = "10.65.0.0/16"  # the clients' addresses, as the engine sees them
-INSIDE = "10.64.0.0/16"  # in the tunnel
-PORT = 40_000
 SPREAD_S = 0.25  # of all first calls: more at once would be lost before the engine
 RETRY_S = 5.0
 RETRY_JITTER_S = 0.333
 ECHO_S = 0.5
 NEARLY = 0.98  # the rest are those whose call was lost on the way, and who wait
 SAME_CALLS = 2  # then a new initiation
-BUFFER_BYTES = 64 << 20
-_SO_RCVBUFFORCE = 33
-_SO_SNDBUFFORCE = 32
-_IP_PKTINFO = 8
 _MAC = 16
 _INDEX = struct.Struct("<I")
 _RESPONSE, _COOKIE_REPLY, _DATA = 2, 3, 4
 _KEEPALIVE_BYTES = 32
-_GENERATION = 1 << 20
-
-
-@dataclass(slots=True)
-class Client:
-    """Its caller's index on the wire is its place in the list plus one, and a multiple
-    of _GENERATION that says which initiation it was."""
-
-    caller: Caller
-    control: list[tuple[int, int, bytes]]  # makes a datagram leave from its address
-    inside: str
-    cookie: bytes = b""
-    echoed: bool = False
-
-
-def nth(network: str, number: int) -> str:
-    return str(IPv4Address(network.partition("/")[0]) + number)
-
-
-def pktinfo(address: str) -> list[tuple[int, int, bytes]]:
-    """Control messages that make a datagram leave from `address`."""
-    info = struct.pack("=i4s4x", 0, socket.inet_aton(address))
-    return [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
-
-
-def players_socket(host: Namespace) -> socket.socket:
-    """In `host`, for every address of OUTSIDE; it does not block."""
-    host.ip("route", "add", "local", OUTSIDE, "dev", "lo")
-    sock = host.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    for option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE):
-        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
-    sock.bind(("0.0.0.0", PORT))
-    sock.setblocking(False)
-    return sock
-
-
-def make_clients(count: int, server_public: bytes) -> list[Client]:
-    """With one initiation each, which a server that is new can be called with."""
-    clients = []
-    for number, caller in enumerate(make_callers(count, server_public), 1):
-        control = pktinfo(nth(OUTSIDE, number))
-        clients.append(Client(caller, control, nth(INSIDE, number)))
-    return clients
 
 
 @dataclass(slots=True)
@@ -167,7 +107,7 @@ class Storm:
         caller = client.caller
         caller.attempts += 1
         if caller.attempts > SAME_CALLS:
-            self._initiate_anew(caller, number + 1 + caller.attempts * _GENERATION)
+            self._initiate_anew(caller, number + 1 + caller.attempts * GENERATION)
         if client.cookie:
             return caller.with_cookie(client.cookie)
         return caller.initiation
@@ -217,7 +157,7 @@ class Storm:
             client.echoed = True
 
     def _named(self, data: bytes, at: int) -> Client:
-        return self.clients[_INDEX.unpack_from(data, at)[0] % _GENERATION - 1]
+        return self.clients[_INDEX.unpack_from(data, at)[0] % GENERATION - 1]
 
     def _read_cookies(self) -> None:
         key = cookie_key(self.server_public)
@@ -259,20 +199,3 @@ class Storm:
                 if self.echoed == len(self.clients):
                     return last - start
         return last - start
-
-
-def _checksum(data: bytes) -> bytes:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack("!H", ~total & 0xFFFF)
-
-
-def echo_request(source: str, target: str) -> bytes:
-    """IPv4 with an ICMP echo request, padded to 16 bytes as it is sealed."""
-    echo = struct.pack("!BBHHH", 8, 0, 0, 1, 1)
-    echo = echo[:2] + _checksum(echo) + echo[4:]
-    ends = socket.inet_aton(source) + socket.inet_aton(target)
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0, 64, socket.IPPROTO_ICMP, 0)
-    head = head[:10] + _checksum(head + ends) + ends
-    return (head + echo).ljust(32, b"\0")

@@ -12,10 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lab.echo import echo_request
 from lab.engines import ENGINES
 from lab.process import LabError
-from side_by_side import outage, reconnect, storm
-from side_by_side.storm import Client, Storm, echo_request, make_clients
+from side_by_side import clients, outage, reconnect, storm
+from side_by_side.clients import Client, make_clients
+from side_by_side.storm import Storm
 
 from tests.protocol.simple_path import SimplePath
 from tunnel.constants import HANDSHAKE_UNDER_LOAD, SECOND
@@ -91,7 +93,7 @@ class Server:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storm, "RETRY_S", 0.2)
     monkeypatch.setattr(storm, "RETRY_JITTER_S", 0.01)
-    monkeypatch.setattr(storm, "PORT", 0)
+    monkeypatch.setattr(clients, "PORT", 0)
 
 
 @pytest.fixture
