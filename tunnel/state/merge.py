@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from tunnel.errors import ConfigError, ConfigProblem
 from tunnel.state.model import DeviceState, PeerState, Prefix, short_key
+from tunnel.state.render import key_text, prefix_text
 
 __all__ = [
     "GIVEN_ALL",
@@ -100,17 +101,11 @@ def presence(peers: Iterable[PeerState], inventory: Collection[str]) -> Presence
     known: set[str] = set()
     extra = []
     for peer in peers:
-        called = {peer.name, _key_text(peer.public_key)} & set(inventory)
+        called = {peer.name, key_text(peer.public_key)} & set(inventory)
         known |= called
         if not called:
             extra.append(peer)
     return Presence(tuple(n for n in inventory if n not in known), tuple(extra))
-
-
-def _key_text(key: bytes) -> str:
-    from base64 import b64encode
-
-    return b64encode(key).decode()
 
 
 def _problem(peer: PeerState, message: str, hint: str) -> ConfigProblem:
@@ -249,12 +244,6 @@ def _conflicts(peers: Iterable[PeerState]) -> Iterator[ConfigProblem]:
             if other is not peer:
                 yield _problem(
                     peer,
-                    f"{_prefix_text(prefix)} belongs to {who(other)} already",
+                    f"{prefix_text(prefix)} belongs to {who(other)} already",
                     "a prefix has one owner; take it from one of them",
                 )
-
-
-def _prefix_text(prefix: Prefix) -> str:
-    from tunnel.state.render import prefix_text
-
-    return prefix_text(prefix)
