@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
-from tunnel.config.desired import Resolver
+from tunnel.config.addresses import Resolver
 from tunnel.config.reload import Attempt, Source
 from tunnel.config.save import clean
 from tunnel.config.schema import Config

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tunnel.api.http import HttpServer, serve
 from tunnel.api.http_token import TOKEN_ENV
-from tunnel.config.desired import Addresses
+from tunnel.config.addresses import Addresses
 
 from .rig import TOKEN, Tunnel, free_port
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tunnel.api.client import UapiClient, interfaces
 from tunnel.cli.merge import Options, decide, expected, require
-from tunnel.config.desired import Addresses
+from tunnel.config.addresses import Addresses
 from tunnel.config.identity import encode_key, public_key
 from tunnel.config.values import parse_prefix
 from tunnel.errors import TunnelError

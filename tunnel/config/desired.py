@@ -7,11 +7,12 @@ understood when the configuration was loaded.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from operator import is_not
-from typing import Any, Final
+from typing import Final
 
+from tunnel.config.addresses import Addresses, Resolver, literal
 from tunnel.config.facts import Facts, PeerFacts
 from tunnel.config.hidden import hide_keys
 from tunnel.config.identity import PskMode, psk_mode
@@ -20,9 +21,7 @@ from tunnel.config.values import HostPort
 from tunnel.errors import ConfigError, ConfigProblem
 from tunnel.state.model import DeviceState, Endpoint, PeerState, Secret, short_key
 
-__all__ = ["SETTINGS", "Addresses", "Resolver", "desired_state"]
-
-Resolver = Callable[..., list[Any]]
+__all__ = ["SETTINGS", "desired_state"]
 
 SETTINGS: Final = (
     ("access.allow", "PrefixSet, empty for everybody"),
@@ -42,57 +41,6 @@ SETTINGS: Final = (
     ("rekeyInterval", "int, seconds"),
 )
 """The names in `DeviceState.settings`, in their order, and what each value is."""
-
-
-class Addresses:
-    """Resolves each host once; literal addresses never reach the resolver.
-
-    Of several answers the smallest of the preferred family is taken, so that a name
-    server that rotates its answers does not look like a changed configuration.
-    """
-
-    def __init__(self, resolve: Resolver) -> None:
-        self._resolve = resolve
-        self._known: dict[str, tuple[bytes, int] | None] = {}
-
-    def endpoint(self, target: HostPort) -> Endpoint | None:
-        """None when the name has no address."""
-        host, port = target
-        literal = _packed(host)
-        if literal is not None:
-            return literal, port, 0
-        if host not in self._known:
-            self._known[host] = self._look_up(host)
-        found = self._known[host]
-        return (found[0], port, found[1]) if found else None
-
-    def _look_up(self, host: str) -> tuple[bytes, int] | None:
-        try:
-            answers = self._resolve(host, None, type=socket.SOCK_DGRAM)
-        except (OSError, UnicodeError):
-            return None
-        families = (socket.AF_INET, socket.AF_INET6)
-        usable = [(a[0], a[4]) for a in answers if a[0] in families]
-        if not usable:
-            return None
-        preferred = usable[0][0]
-        return min(
-            (
-                socket.inet_pton(family, str(address[0]).partition("%")[0]),
-                address[3] if family == socket.AF_INET6 else 0,
-            )
-            for family, address in usable
-            if family == preferred
-        )
-
-
-def _packed(host: str) -> bytes | None:
-    """A literal address; None for a name, or an address with a zone."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.inet_pton(family, host)
-    except (OSError, ValueError):
-        return None
 
 
 _NO_PEERS: Final[Mapping[bytes, PeerState]] = {}
@@ -187,7 +135,7 @@ def _peer_state(
         key, preshared = _derive(peer, psk_mode(peer.psk), facts.name)
     assert key is not None
     if peer.endpoint is not None:
-        alone = alone and _packed(peer.endpoint[0]) is not None
+        alone = alone and literal(peer.endpoint[0]) is not None
         endpoint = addresses.endpoint(peer.endpoint)
         if endpoint is None:
             endpoint = present.endpoint(key, peer)

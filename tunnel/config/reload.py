@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tunnel.config.desired import Resolver, desired_state
+from tunnel.config.addresses import Resolver
+from tunnel.config.desired import desired_state
 from tunnel.config.schema import Config
 from tunnel.config.secrets import read_small
 from tunnel.config.store import load_config, parse_config
