@@ -3,10 +3,6 @@
 A request is one line of JSON, `{"do": NAME, ...}`, between `tunnel=1` and a blank line.
 The answer is `result=JSON` or `error={"message", "hint", "exit_code"}`, then `errno=N`
 and a blank line. What takes long runs in another thread, and the answer comes late.
-
-A configuration is given by `file` (a path that this process reads), or by `text` with
-`base` (where its relative paths start) and `source` (its name in errors), or it is the
-tunnel's own file. Secrets are taken, never given.
 """
 
 from __future__ import annotations
@@ -14,19 +10,19 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from tunnel.config.secrets import read_small
-from tunnel.config.syntax import MAX_DOCUMENT
+from tunnel.api.control_request import (
+    Request,
+    confirm_within,
+    peer_edit,
+    prepare_request,
+)
 from tunnel.errors import NotPermitted, TunnelError
 from tunnel.manager import Manager
-from tunnel.own_file import own_path
-from tunnel.peer_edits import ACTIONS, PeerEdit
-from tunnel.prepare import prepare_save, prepare_text
 from tunnel.prepared import Prepared, PreparedEdits
 from tunnel.reloads import ReloadEvent
 from tunnel.report import peers_json
@@ -39,9 +35,7 @@ __all__ = ["ControlDoor"]
 log = logging.getLogger("tunnel.control")
 
 Reply = Callable[[bytes], None]
-Request = Mapping[str, Any]
 _SOURCE = "control"
-_CONFIRM_MOST = 86400  # seconds
 
 
 class ControlDoor:
@@ -101,7 +95,7 @@ class ControlDoor:
     # --- whole configurations
 
     def _plan(self, request: Request, reply: Reply) -> None:
-        job = partial(_prepare, self._manager, dict(request) | {"save": False})
+        job = partial(prepare_request, self._manager, dict(request) | {"save": False})
         self._then(job, lambda prepared: self._planned(prepared, request), reply)
 
     def _planned(self, prepared: Prepared, request: Request) -> dict[str, object]:
@@ -131,7 +125,7 @@ class ControlDoor:
         }
 
     def _apply(self, request: Request, reply: Reply) -> None:
-        job = partial(_prepare, self._manager, request)
+        job = partial(prepare_request, self._manager, request)
         self._then(job, lambda prepared: self._applied(prepared, request), reply)
 
     def _applied(self, prepared: Prepared, request: Request) -> dict[str, Any]:
@@ -143,7 +137,7 @@ class ControlDoor:
             prepared,
             source=_SOURCE,
             prune=prune,
-            confirm_within=_confirm_within(request.get("confirm")),
+            confirm_within=confirm_within(request.get("confirm")),
             expect=str(request.get("expect") or ""),
         )
         return self._done(told, event, bool(request.get("save")))
@@ -162,7 +156,7 @@ class ControlDoor:
     def _edit(self, request: Request, reply: Reply) -> None:
         dry_run = bool(request.get("dry_run"))
         save = bool(request.get("save")) and not dry_run
-        edits = [_peer_edit(item) for item in request["edits"]]
+        edits = [peer_edit(item) for item in request["edits"]]
 
         def finish(prepared: PreparedEdits) -> dict[str, Any]:
             before = len(self._manager.engine.device.observe().peers)
@@ -194,48 +188,6 @@ class ControlDoor:
             reply(_refusal(error) if error else _result({"confirmed": True}))
 
         self._manager.trial.confirm_soon(told)
-
-
-def _prepare(manager: Manager, request: Request) -> Prepared:
-    """The configuration that a request names. In the helper's thread."""
-    text, source = request.get("text"), str(request.get("source") or "<text>")
-    if request.get("file"):
-        path = Path(str(request["file"]))
-        try:
-            raw = read_small(path, MAX_DOCUMENT)
-        except OSError as error:
-            raise TunnelError(f"{path}: {error.strerror or error}") from error
-        source, base = str(path), path.parent
-    elif text is not None:
-        raw = str(text).encode(errors="surrogateescape")
-        base = Path(str(request.get("base") or "/"))
-    else:
-        return manager.prepare_own()
-    known, like = manager.engine.device.observe().peers, manager.file.config
-    if request.get("save"):
-        later, own = request.get("confirm") is not None, own_path(manager.file.path)
-        return prepare_save(raw, source, own, later=later, like=like, known=known)
-    create = request.get("do") == "apply"
-    return prepare_text(raw, source, base, create=create, like=like, known=known)
-
-
-def _confirm_within(value: Any) -> float | None:
-    """Seconds. None of no seconds: the change would be gone before it is answered."""
-    if value is None or 0 < float(value) <= _CONFIRM_MOST:
-        return None if value is None else float(value)
-    raise TunnelError(
-        f"not a time to confirm in: {float(value):g} s",
-        hint="give more than 0 and at most 24 hours",
-    )
-
-
-def _peer_edit(item: Any) -> PeerEdit:
-    if not isinstance(item, dict) or item.get("action") not in ACTIONS:
-        raise TunnelError("not an edit of a peer")
-    fields = item.get("fields") or {}
-    if not isinstance(fields, dict):
-        raise TunnelError("not an edit of a peer")
-    return PeerEdit(item["action"], str(item.get("peer") or ""), fields)
 
 
 def _result(value: object) -> bytes:
