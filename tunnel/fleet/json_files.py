@@ -14,13 +14,12 @@ from tunnel.config.identity import PskMode, encode_key, psk_mode
 from tunnel.config.line_ends import with_ends_of
 from tunnel.config.values import parse_seconds
 from tunnel.errors import ConfigError
-from tunnel.fleet.json_peers import hide_secrets, peers_in, with_peers
+from tunnel.fleet.json_peers import hide_secrets, peers_in, with_peers, write_peer
 from tunnel.fleet.partial import PartialSet, text_in
 from tunnel.fleet.standins import StandIns
 from tunnel.fleet.texts import FileText, check_says, own_key_of
 from tunnel.state.merge import PartialPeer
 from tunnel.state.model import DeviceState, PeerState, Secret
-from tunnel.state.render import prefix_text
 
 if TYPE_CHECKING:
     from tunnel.config.schema import Config
@@ -187,40 +186,10 @@ class JsonFile:
                 entry = dict(self._parts[place[0]].entries[place[1]])
                 base = self.state.peers[origin]
             changed = {*_differing(base, peer), *forced.get(key, ())}
-            self._write(entry, peer, changed, partial)
+            endpoint = self._names.text(peer.endpoint) if peer.endpoint else None
+            write_peer(entry, peer, changed, endpoint, _reference(partial, peer))
             made[place[0] if place else self._new].append(entry)
         return made
-
-    def _write(
-        self,
-        entry: dict[str, Any],
-        peer: PeerState,
-        changed: set[str],
-        partial: PartialSet,
-    ) -> None:
-        reference = partial.references.get(peer.public_key)
-        reference = reference or partial.references.get(peer.name)
-        psk = peer.preshared_key
-        values: dict[str, tuple[str, Any]] = {
-            "name": ("name", peer.name or None),
-            "public_key": ("publicKey", encode_key(peer.public_key)),
-            "preshared_key": (
-                "presharedKey",
-                reference or (encode_key(psk.reveal()) if psk is not None else None),
-            ),
-            "endpoint": (
-                "endpoint",
-                self._names.text(peer.endpoint) if peer.endpoint else None,
-            ),
-            "allowed_ips": ("allowedIPs", [prefix_text(p) for p in peer.allowed_ips]),
-            "keepalive": ("persistentKeepalive", peer.keepalive),
-            "enabled": ("enabled", peer.enabled),
-        }
-        for name, (key, value) in values.items():
-            if name in changed and value is None:
-                entry.pop(key, None)
-            elif name in changed:
-                entry[key] = value
 
     def _said(self, entries: list[list[dict[str, Any]]]) -> Mapping[bytes, PeerState]:
         """What the new files say together, checked as a whole."""
@@ -249,3 +218,9 @@ _FIELDS = (
 def _differing(before: PeerState | None, after: PeerState) -> tuple[str, ...]:
     old = before if before is not None else PeerState(b"")
     return tuple(n for n in _FIELDS if getattr(old, n) != getattr(after, n))
+
+
+def _reference(partial: PartialSet, peer: PeerState) -> dict[str, Any] | None:
+    """What the set has in the place of the peer's preshared key."""
+    named = partial.references.get(peer.public_key)
+    return named or partial.references.get(peer.name)

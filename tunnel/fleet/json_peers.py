@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
+from tunnel.config.identity import encode_key
 from tunnel.config.json_text import Container, append, member
 from tunnel.config.peer_lines import entries_of, is_lines, with_entries
+from tunnel.state.model import PeerState
+from tunnel.state.render import prefix_text
 
-__all__ = ["hide_secrets", "peers_in", "with_peers"]
+__all__ = ["hide_secrets", "peers_in", "with_peers", "write_peer"]
 
 _SECRET: Final = re.compile(
     r'("(?:privateKey|presharedKey|preshared_key|psk)"\s*:\s*)"(?:[^"\\]|\\.)*"'
@@ -56,6 +59,35 @@ def with_peers(text: str, peers: Sequence[dict[str, Any]]) -> str:
     ]
     body = ",\n".join(f"{indent}  {row}" for row in rows)
     return f"{text[: array.start]}[\n{body}\n{indent}]{text[array.end :]}"
+
+
+def write_peer(
+    entry: dict[str, Any],
+    peer: PeerState,
+    fields: Collection[str],
+    endpoint: str | None,
+    reference: dict[str, Any] | None,
+) -> None:
+    """The entry says these fields of the peer; its endpoint is written as `endpoint`,
+    and `reference` in the place of a preshared key."""
+    psk = peer.preshared_key
+    values: dict[str, tuple[str, Any]] = {
+        "name": ("name", peer.name or None),
+        "public_key": ("publicKey", encode_key(peer.public_key)),
+        "preshared_key": (
+            "presharedKey",
+            reference or (encode_key(psk.reveal()) if psk is not None else None),
+        ),
+        "endpoint": ("endpoint", endpoint),
+        "allowed_ips": ("allowedIPs", [prefix_text(p) for p in peer.allowed_ips]),
+        "keepalive": ("persistentKeepalive", peer.keepalive),
+        "enabled": ("enabled", peer.enabled),
+    }
+    for name, (key, value) in values.items():
+        if name in fields and value is None:
+            entry.pop(key, None)
+        elif name in fields:
+            entry[key] = value
 
 
 def _array(text: str) -> Container | None:
