@@ -32,6 +32,7 @@ LAYERS = {
         "engine",
         "helper",
         "interface_watch",
+        "learned",
         "limits",
         "lookups",
         "loop",
