@@ -167,6 +167,9 @@ class Manager(Changes):
                 prepared.discard()
                 return plan, None
             self.trial.check_none()
+            if self.file.seen not in (None, prepared.replaces):
+                # the file has news, which stay to be taken over, with the edits in them
+                prepared = replace(prepared, config=None)
             undo = Undo.of(plan, self.engine.device)
             return plan, self._carry_out(undo, source, started, prepared)
         except Exception as error:
@@ -186,9 +189,7 @@ class Manager(Changes):
         """In any thread."""
         state = self.engine.device.observe()  # immutable, replaced as a whole
         file = self.file
-        return prepare_edits(
-            edits, state, file.config, file.path, save=save, seen=file.seen
-        )
+        return prepare_edits(edits, state, file.config, file.path, save=save)
 
     def _carry_out(
         self,

@@ -152,11 +152,8 @@ def prepare_edits(
     path: Path | None,
     *,
     save: bool = False,
-    seen: bytes | None = None,
 ) -> PreparedEdits:
-    """Edits of the peers of `state`, the one that is in force under `config`. `seen`
-    is the digest of the content that was taken over last: when the file holds another
-    one, it stays to be taken over, with the edits in it."""
+    """Edits of the peers of `state`, the one that is in force under `config`."""
     base = path.parent if path else Path.cwd()
     claim(touched_by(edits, state.peers), hosts_in(edits))
     if not save:
@@ -164,7 +161,7 @@ def prepare_edits(
     path = own_path(path)
     saving = Saving(path)
     with _discarded_on_failure(saving, path):
-        news = seen not in (None, Source(path, config.facts.files).digest())
+        replaces = Source(path, config.facts.files).digest()
         raw = path.read_bytes()
         config = parse_config(raw, str(path), base=base, like=config)
         understood = understand_edits(edits, state, config, base)
@@ -173,7 +170,4 @@ def prepare_edits(
         config = parse_config(main, str(path), base=base, overlay=texts, like=config)
         digest = Source(path, config.facts.files).digest(texts)
         saving.prepare(texts)
-    edited = tuple(understood)
-    if news:  # the file's configuration is not in force yet
-        return PreparedEdits(edited, saving=saving)
-    return PreparedEdits(edited, config, saving, digest)
+    return PreparedEdits(tuple(understood), config, saving, digest, replaces)

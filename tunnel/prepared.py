@@ -76,12 +76,14 @@ class Prepared(_Saves):
 
 @dataclass(frozen=True, slots=True)
 class PreparedEdits(_Saves):
-    """Edits of peers ready to be applied, and saved with `saving`."""
+    """Edits of peers ready to be applied, and saved with `saving`: the files hold
+    `config` then, which has the name `digest`, instead of what `replaces` names."""
 
     edits: tuple[Understood, ...]
     config: Config | None = None
     saving: Saving | None = None
     digest: bytes | None = None
+    replaces: bytes | None = None
 
     def plan(self, device: Device) -> Plan:
         """What they change of what runs now."""

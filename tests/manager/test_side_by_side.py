@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -178,6 +179,26 @@ def test_the_file_is_free_while_a_name_is_looked_up(
     saved = json.loads(one.path.read_text())
     assert [peer["name"] for peer in saved["peers"]] == ["far", "quick", "slow"]
     assert saved["peers"][2]["endpoint"] == "dead.example:5"
+
+
+def test_saves_side_by_side_are_no_change_of_the_file(
+    one: End, clients: ThreadPoolExecutor
+) -> None:
+    """Who is not in the file stays, whoever saves, and however many at once."""
+    one.control("edit", edits=[add("unsaved", "192.0.2.1:5")])
+
+    def save(number: int) -> Any:
+        edit = add(f"saved{number}", "192.0.2.7:5")
+        return one.control("edit", edits=[edit], save=True)
+
+    assert all(done["saved"] for done in clients.map(save, range(6)))
+    time.sleep(0.5)
+    assert not one.events("file")
+    assert "unsaved" in one.peer_names()
+    facts = json.loads(one.path.read_text())
+    one.write(facts | {"keepalive": 25})  # and this one is
+    eventually(lambda: one.events("file"))
+    assert sorted(one.peer_names()) == ["far", *(f"saved{n}" for n in range(6))]
 
 
 def test_a_name_without_an_address_refuses_its_own_change_only(
