@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from typing import Any
@@ -136,3 +137,38 @@ def test_wrong_queries_types_paths_and_methods(api: Api) -> None:
     broken = api.post("/api/wg/add-peer", content=b'{"preshared_key": "half')
     problem(broken, 422, "invalid-request")
     assert "half" not in broken.text
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"dry_run": true}', "body"),
+        (b"dry_run=true", "body"),
+        (b"[" * 100_000, "body"),
+        (b"[]", "body"),
+        (b'{"a": 1, "a": 2}', "body.a"),
+    ],
+)
+def test_what_is_in_a_body_that_a_route_does_not_know(
+    api: Api, body: bytes, place: str
+) -> None:
+    """Who thinks that `dry_run` belongs there makes no change of it."""
+    api.want_peers(1)
+    for path in ("/api/apply-wg-config", "/api/confirm", "/api/rollback"):
+        found = problem(api.post(path, content=body), 422, "invalid-request")
+        assert found["problems"][0]["path"] == place
+    assert api.peers == [1, 2, 3]
+    assert api.post("/api/apply-wg-config", content=b"{}").status_code == 200
+    assert api.peers == [1]
+
+
+def test_a_member_that_is_there_twice_is_refused(api: Api) -> None:
+    """The first one would be lost without a word."""
+    twice = f', "allowed_ips": ["10.0.0.9/32"], "preshared_key": "{text(PRESHARED)}"}}'
+    body = json.dumps(NEW)[:-1] + twice
+    answer = api.post("/api/wg/add-peer", content=body.encode())
+    found = problem(answer, 422, "invalid-request")
+    paths = [each["path"] for each in found["problems"]]
+    assert paths == ["body.allowed_ips", "body.preshared_key"]
+    assert text(PRESHARED) not in answer.text
+    assert api.peers == [1, 2, 3]

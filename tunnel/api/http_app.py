@@ -6,6 +6,8 @@ front of it, by `auth.Guard`.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -57,16 +59,19 @@ def create_app(bridge: Bridge) -> FastAPI:
     return app
 
 
-def _only_known(request: Request) -> None:
-    """A misspelled `dry_run` must not become a change: what a route does not know, or
-    has twice, is refused."""
-    known = {field.alias for field in request.scope["route"].dependant.query_params}
+async def _only_known(request: Request) -> None:
+    """A misspelled `dry_run`, or one in the body, must not become a change: what a
+    route does not know, or has twice, is refused."""
+    dependant = request.scope["route"].dependant
+    known = {field.alias for field in dependant.query_params}
     given = request.query_params
     problems = [
         ConfigProblem(_path(("query", name)), 0, _explain_query(name, known))
         for name in dict.fromkeys(given)
         if name not in known or len(given.getlist(name)) > 1
     ]
+    if request.method == "POST":  # the guard has limited its body
+        problems += _wrong_in(await request.body(), bool(dependant.body_params))
     if problems:
         raise _invalid_request(problems)
 
@@ -75,6 +80,29 @@ def _explain_query(name: str, known: set[str]) -> str:
     if name in known:
         return "is there twice"
     return f"not known here ({', '.join(sorted(known)) or 'nothing is'})"
+
+
+def _wrong_in(body: bytes, wanted: bool) -> list[ConfigProblem]:
+    """Members that are there twice, and whatever is in a body that is not `wanted`; the
+    rest is the business of its model."""
+    twice: dict[str, None] = {}
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = Counter(name for name, _ in pairs)
+        twice.update(dict.fromkeys(name for name in names if names[name] > 1))
+        return dict(pairs)
+
+    try:
+        found = json.loads(body or b"{}", object_pairs_hook=members)
+    except (ValueError, RecursionError):
+        found = None
+    problems = [
+        ConfigProblem(_path(("body", name)), 0, "is there twice") for name in twice
+    ]
+    if not wanted and found != {}:
+        what = "nothing is known in a body here"
+        problems.append(ConfigProblem("body", 0, what, "write it into the query"))
+    return problems
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
