@@ -154,10 +154,13 @@ class Trial:
         other saver is waited for."""
         prepared = prepared or self.prepare(wait=0)
         try:
-            if self._get() is not prepared.waiting:
+            waiting = self._get()
+            if waiting is not prepared.waiting:
                 raise TunnelError("another change waits by now", hint="confirm it anew")
             if prepared.saving is not None:
                 self._file.commit(prepared.saving)
+                if self._file.config is self._config:  # in force since the trial began
+                    self._file.take_over(self._file.config, waiting.saved)
         except TunnelError:
             prepared.discard()
             raise

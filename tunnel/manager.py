@@ -145,7 +145,9 @@ class Manager(Changes):
         text = prepared.text
         # of nothing there is nothing to confirm
         if confirm_within is not None and (text is not None or not plan.empty):
-            waiting = Waiting(undo, before, text, prepared.replaces, prepared.digest)
+            waiting = Waiting(
+                undo, before, text, prepared.replaces, prepared.digest, prepared.saved
+            )
             self.trial.begin(waiting, confirm_within)
         return event
 

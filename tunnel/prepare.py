@@ -97,12 +97,13 @@ def prepare_save(
     with _discarded_on_failure(saving, path):
         config = parse_config(text, source, base=path.parent, like=like)
         desired, names = _desired(config, known, like)
-        digest = None
-        if saving is not None:
-            digest = Source(path, config.facts.files).digest({path: text})
-            saving.prepare({path: text})
-    kept = text if later else None
-    return Prepared(desired, config, saving, kept, digest, replaces, names)
+        digest = Source(path, config.facts.files).digest({path: text})
+        if saving is None:
+            return Prepared(
+                desired, config, text=text, replaces=replaces, saved=digest, kept=names
+            )
+        saving.prepare({path: text})
+    return Prepared(desired, config, saving, digest=digest, kept=names)
 
 
 def prepare_confirmation(

@@ -37,8 +37,9 @@ class _Saves:
 class Prepared(_Saves):
     """A configuration ready to be applied. With `saving`, the tunnel's own file gets
     its text at the same time; `text` is for a save at a later confirmation, in the
-    place of what `replaces` names. `digest` names what the files hold then; `kept` is
-    as in `Attempt`. One that is not applied must be discarded."""
+    place of what `replaces` names. `digest` names what the files hold then, `saved`
+    what they hold when `text` is saved; `kept` is as in `Attempt`. One that is not
+    applied must be discarded."""
 
     desired: DeviceState
     config: Config | None = None
@@ -46,6 +47,7 @@ class Prepared(_Saves):
     text: bytes | None = None
     digest: bytes | None = None
     replaces: bytes | None = None
+    saved: bytes | None = None
     kept: tuple[ConfigProblem, ...] = ()
 
     @classmethod

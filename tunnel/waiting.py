@@ -22,13 +22,15 @@ Told: TypeAlias = Callable[[Exception | None], None]
 class Waiting:
     """`undo` takes back what was applied, `config` was in force before it, `text` is
     to be saved when it is confirmed, if the file still holds what `replaces` names.
-    `digest`: of what the tunnel's own file held, if that is what is on trial."""
+    `digest`: of what the tunnel's own file held, if that is what is on trial; `saved`:
+    of what the files hold with `text`."""
 
     undo: Undo
     config: Config
     text: bytes | None
     replaces: bytes | None = None
     digest: bytes | None = None
+    saved: bytes | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@ from tunnel.cli.up import Served
 from tunnel.config.save import Saving
 from tunnel.errors import TunnelError
 
-from .rig import End, Json, eventually
+from .rig import End, Json, eventually, new_key
 from .test_changes import written
 from .test_file import guest
 
@@ -38,6 +38,31 @@ def save_by_hand(one: End, facts: Json) -> None:
     one.write(facts)
     eventually(lambda: len(one.events("file")) > count)
     assert one.events("file")[-1].success
+
+
+def test_who_was_left_alone_stays_when_it_is_confirmed(one: End) -> None:
+    """What is saved then is in force: it is no change of the file."""
+    edit = {"action": "add", "peer": "unsaved", "fields": {"publicKey": new_key()}}
+    one.control("edit", edits=[edit])
+    file = written(one, "next.json", one.with_peers(guest()))
+    one.control("apply", file=file, confirm=60, save=True, prune=False)
+    one.control("confirm")
+    time.sleep(0.5)
+    assert not one.events("file")
+    assert sorted(one.peer_names()) == ["far", "guest", "unsaved"]
+    save_by_hand(one, one.facts)
+    assert one.peer_names() == ["far"]
+
+
+def test_a_fragment_that_changed_during_the_trial_counts_when_it_is_confirmed(
+    one: End,
+) -> None:
+    more = one.path.with_name("more.json")
+    more.write_text("[]")
+    begin(one, one.facts | {"include": "more.json"})
+    more.write_text(json.dumps([guest()]))
+    one.control("confirm")
+    eventually(lambda: "guest" in one.peer_names())
 
 
 def test_nobody_waits_for_a_confirmation_that_waits_for_another_saver(
