@@ -230,6 +230,13 @@ def apply(tunnel: Tunnel, address: str, bind: str | None) -> httpx.Response:
     return httpx.post(f"{address}/api/apply-wg-config", headers=BEARER, timeout=10)
 
 
+def reload(tunnel: Tunnel) -> None:
+    """As SIGHUP and `tunnel reload` do it."""
+    done = threading.Event()
+    tunnel.call(lambda: tunnel.manager.reload_soon("test", lambda _: done.set()))
+    assert done.wait(10)
+
+
 def wait_gone(address: str) -> None:
     deadline = time.monotonic() + 20
     while listens(address):
@@ -263,8 +270,13 @@ def test_it_stays_where_it_is_when_the_new_place_is_taken(tunnel: Tunnel) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         assert apply(tunnel, address, bind).status_code == 200
-    assert management.address == address
-    assert httpx.get(f"{address}/healthz").status_code == 200
+        reload(tunnel)
+        assert management.address == address
+        assert httpx.get(f"{address}/healthz").status_code == 200
+    reload(tunnel)  # the file has not changed, the place is free
+    assert management.address == f"http://{bind}"
+    assert httpx.get(f"http://{bind}/healthz").status_code == 200
+    wait_gone(address)
     management.close()
     assert not http_threads()
 

@@ -6,7 +6,7 @@ Small on purpose: without a `management.bind` nothing of the HTTP stack is loade
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunnel.errors import TunnelError
 
@@ -29,17 +29,22 @@ class Management:
         self._manager = manager
         self._bind = ""
         self._server: HttpServer | None = None
-        self._move(str(manager.settings.get("management.bind") or ""))
-        manager.settings.on_change("management.bind", self._changed)
+        self._move(self._wanted())
+        manager.settings.on_change("management.bind", lambda _: self._follow())
+        # what was in the way of the last move may be gone
+        manager.settings.on_reload(self._follow)
 
     @property
     def address(self) -> str:
         """Where it listens; empty when it does not."""
         return "" if self._server is None else self._server.address
 
-    def _changed(self, value: Any) -> None:
+    def _wanted(self) -> str:
+        return str(self._manager.settings.get("management.bind") or "")
+
+    def _follow(self) -> None:
         try:
-            self._move(str(value or ""))
+            self._move(self._wanted())
         except TunnelError as error:
             log.error("the HTTP API stays where it is: %s", error)
 
