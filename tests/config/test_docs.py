@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tunnel.config import schema
 
@@ -33,3 +34,21 @@ def test_keys(name: str) -> None:
     }
     listed = {key.removeprefix(prefix) for key in listed if key.startswith(prefix)}
     assert listed == {info.alias for info in model.model_fields.values()}
+
+
+def test_keys_that_may_be_null() -> None:
+    text = " ".join(TEXT.split())
+    (sentence,) = re.findall(r"`null` means [^.]*\.", text)
+    listed = set(re.findall(r"`([^`]+)`", sentence)) - {"null"}
+    models = {model for _, model in SECTIONS.values()}
+    fields = [info for model in models for info in model.model_fields.values()]
+    null = {str(info.alias) for info in fields if takes_null(info.annotation)}
+    assert listed == null
+
+
+def takes_null(kind: Any) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(None)
+    except ValidationError:
+        return False
+    return True
