@@ -21,7 +21,7 @@ PYTEST = $(BIN)/python -m pytest
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
-	  while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	  while IFS='|' read -r name text; do printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.ready-run ## run two ends with traffic and change one under load
 	@PYTHONSAFEPATH=1 $(BIN)/tunnel demo $(ARGS)
