@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,8 +205,6 @@ def test_a_changed_peer_keeps_its_comments_and_the_others_their_lines() -> None:
     names = StandIns()
     document = parse_wgquick(FILE)
     states = [peer.state(names.endpoint) for peer in document.peers]
-    from dataclasses import replace
-
     changed = replace(states[0], name="cm 5", keepalive=0, allowed_ips=())
     text = document.with_peers([changed, states[1]], names.target).text()
     lines = text.splitlines()
@@ -216,6 +215,23 @@ def test_a_changed_peer_keeps_its_comments_and_the_others_their_lines() -> None:
     assert not any(line.startswith("AllowedIPs = 10") for line in lines)
     assert text.endswith(FILE[FILE.rindex("[Peer]") :])
     assert parse_wgquick(text).peers[0].state(names.endpoint) == changed
+
+
+@pytest.mark.parametrize(
+    "written", ["[2001:DB8:0::1]:05", "[::ffff:192.0.2.1]:7", "Hub.example.com:5"]
+)
+def test_an_endpoint_that_stays_keeps_its_spelling(written: str) -> None:
+    names = StandIns()
+    section = f"[Peer]\nPublicKey = {key(1)}\nEndpoint = hub.EXAMPLE.com:6\n"
+    other = section.replace(key(1), key(2)).replace("hub.EXAMPLE.com:6", written)
+    file = f"[Interface]\n\n{section}\n{other}"
+    document = parse_wgquick(file)
+    states = [peer.state(names.endpoint) for peer in document.peers]
+    text = document.with_peers(states, names.target).text()
+    assert text == file
+    changed = replace(states[1], endpoint=names.endpoint(("192.0.2.9", 5)))
+    text = document.with_peers([states[0], changed], names.target).text()
+    assert text.splitlines()[-1] == "Endpoint = 192.0.2.9:5"
 
 
 # --- round trips

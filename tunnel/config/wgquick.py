@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tunnel.config.hidden import hide_keys
 from tunnel.config.secrets import read_small
-from tunnel.config.values import HostPort
+from tunnel.config.values import BadValue, HostPort, parse_ip
 from tunnel.config.wgquick_lines import check_unique, read_interface, read_peer
 from tunnel.config.wgquick_names import names_of, set_apart
 from tunnel.config.wgquick_sections import Block, Problems, split
@@ -130,7 +130,8 @@ class WgQuick:
         self, peers: Iterable[PeerState], text_of: Callable[[Endpoint], HostPort]
     ) -> WgQuick:
         """The file with exactly these peers. One that is the same, or has only
-        changed its name or key, keeps its comments; a disabled one is left out."""
+        changed its name or key, keeps its comments, and the same endpoint its spelling;
+        a disabled one is left out."""
         by_key = {peer.values.public_key: peer for peer in self.peers}
         by_name = {peer.values.name: peer for peer in self.peers if peer.values.name}
         made = []
@@ -142,7 +143,7 @@ class WgQuick:
                 state.public_key,
                 state.name,
                 state.preshared_key,
-                text_of(state.endpoint) if state.endpoint else None,
+                _spelled(text_of(state.endpoint), old) if state.endpoint else None,
                 state.allowed_ips,
                 _keepalive(state.keepalive, old),
             )
@@ -168,6 +169,20 @@ def _keepalive(seconds: int, old: WgPeer | None) -> int | None:
     if seconds or old is None:
         return seconds or None
     return 0 if old.values.keepalive is not None else None
+
+
+def _spelled(target: HostPort, old: WgPeer | None) -> HostPort:
+    """As it was written, if that means the same."""
+    before = old.values.endpoint if old is not None else None
+    return before if before and _meaning(before) == _meaning(target) else target
+
+
+def _meaning(target: HostPort) -> tuple[bytes | str, int]:
+    host, port = target
+    try:
+        return parse_ip(host), port
+    except BadValue:
+        return host.lower(), port
 
 
 def literal(endpoint: Endpoint) -> HostPort:
