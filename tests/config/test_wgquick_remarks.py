@@ -86,6 +86,15 @@ def test_nobody_gets_a_name_by_another_order_or_by_who_is_gone(
     rewritten(again, sorted(states(again), key=lambda state: state.public_key))
 
 
+def test_a_remark_that_comes_to_stand_below_the_header_is_no_name() -> None:
+    first = "AllowedIPs = 10.0.0.2/32"
+    document = parse_wgquick(f"[Interface]\n\n{peer(1, first, '# old laptop')}")
+    (state,) = states(document)
+    again = rewritten(document, [replace(state, allowed_ips=())])
+    assert "# old laptop" in again.text()
+    rewritten(again, [replace(state, name="new", allowed_ips=())])
+
+
 def test_a_name_that_was_a_remark_before_belongs_to_who_is_given_it() -> None:
     document = parse_wgquick(REPEATED)
     one, two, three, four = states(document)

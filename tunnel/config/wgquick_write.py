@@ -17,7 +17,7 @@ from tunnel.config.wgquick_lines import (
     read_peer,
     settings,
 )
-from tunnel.config.wgquick_names import NAMED, NameLine, name_in
+from tunnel.config.wgquick_names import NAMED, NameLine, name_in, set_apart
 from tunnel.config.wgquick_sections import Block, Problems
 from tunnel.config.wgquick_values import HOOKS, InterfaceValues, PeerValues
 from tunnel.state.render import address_text, prefix_text
@@ -123,6 +123,8 @@ def _changed(values: PeerValues, lines: tuple[str, ...], named: bool) -> list[st
         made.insert(_header(made) + 1, _name_line(values.name, ""))
     missing = [key for key in _PEER_KEYS if key in wrong - set(places.values())]
     made += [f"{key} = {after[key]}" for key in missing if key in after]
+    if named and not values.name and name_in(made).plain:
+        return list(set_apart(made))  # the line between it and the header is gone
     return made
 
 
