@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tunnel.api.uapi_values import parse_endpoint
 from tunnel.config import identity
 from tunnel.config.desired import SETTINGS, desired_state
 from tunnel.config.schema import Config
@@ -229,6 +230,16 @@ def test_rotating_answers_are_no_change(parse: Parse) -> None:
     answers = ["192.0.2.5", "192.0.2.9", "2001:db8::1"]
     assert desired_state(config, resolver({"a.example": answers})) == one
     assert one_peer(one).endpoint == (socket.inet_aton("192.0.2.5"), 5, 0)
+
+
+def test_an_ipv4_endpoint_written_as_ipv6_is_the_one_that_wg_sets(parse: Parse) -> None:
+    """`wg showconf | wg syncconf` would change it otherwise."""
+    mapped = parse_endpoint(b"[::ffff:192.0.2.9]:5")
+    assert mapped == (socket.inet_aton("192.0.2.9"), 5, 0)
+    table = resolver({"a.example": ["::ffff:192.0.2.9"]})
+    for host in ("[::ffff:192.0.2.9]", "[::ffff:c000:209]", "192.0.2.9", "a.example"):
+        config = parse(server({"publicKey": KEYS[0], "endpoint": f"{host}:5"}))
+        assert one_peer(desired_state(config, table)).endpoint == mapped
 
 
 def test_scope_of_a_link_local_address(parse: Parse) -> None:

@@ -101,6 +101,17 @@ def test_a_partial_set_keeps_the_others_and_again_is_nothing(kind: str) -> None:
     assert len(list(Path().glob(f"{kind}.*.backup"))) == 2 - (kind != "config.json")
 
 
+@pytest.mark.parametrize("kind", ["wg0.conf", "peers.json", "config.json"])
+def test_an_ipv4_endpoint_written_as_ipv6_is_the_same_one(kind: str) -> None:
+    if kind == "config.json":
+        write(kind, config())
+    mapped = entry("cm4", 3, endpoint="[::ffff:192.0.2.9]:5")
+    done(write("p.json", [mapped]), "--into", kind)
+    write("again.json", [entry("cm4", 3, endpoint="192.0.2.9:5")])
+    for name in ("p.json", "again.json"):
+        assert "nothing to change" in done(name, "--into", kind)
+
+
 def test_the_rest_of_config_json_is_untouched() -> None:
     text = """{
   "mode": "server",   "privateKey": "%s",

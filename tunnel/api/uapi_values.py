@@ -11,7 +11,7 @@ from socket import AF_INET, AF_INET6, if_nametoindex, inet_pton
 from typing import Final
 
 from tunnel.errors import UapiError
-from tunnel.state.model import Endpoint, Prefix, mask
+from tunnel.state.model import Endpoint, Prefix, mask, unmapped
 
 __all__ = [
     "invalid",
@@ -21,8 +21,6 @@ __all__ = [
     "parse_prefix",
     "parse_true",
 ]
-
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 def invalid(what: str) -> UapiError:
@@ -84,9 +82,7 @@ def parse_endpoint(value: bytes) -> Endpoint:
     if not colon or (":" in host) != (host[:1] == "[" and host[-1:] == "]"):
         raise invalid("an endpoint is address:port or [address]:port")
     address, percent, scope = host.strip("[]").partition("%")
-    packed = _address(address)
-    if len(packed) == 16 and packed.startswith(_MAPPED):
-        packed = packed[12:]
+    packed = unmapped(_address(address))
     number = parse_number(port.encode(), 65535, "a port")
     return packed, number, _scope(scope) if percent else 0
 

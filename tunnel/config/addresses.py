@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tunnel.config.values import HostPort
-from tunnel.state.model import Endpoint
+from tunnel.state.model import Endpoint, unmapped
 
 __all__ = ["Addresses", "Resolver", "literal"]
 
@@ -48,7 +48,7 @@ class Addresses:
         preferred = usable[0][0]
         return min(
             (
-                socket.inet_pton(family, str(address[0]).partition("%")[0]),
+                unmapped(socket.inet_pton(family, str(address[0]).partition("%")[0])),
                 address[3] if family == socket.AF_INET6 else 0,
             )
             for family, address in usable
@@ -60,6 +60,6 @@ def literal(host: str) -> bytes | None:
     """A literal address; None for a name, or an address with a zone."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.inet_pton(family, host)
+        return unmapped(socket.inet_pton(family, host))
     except (OSError, ValueError):
         return None

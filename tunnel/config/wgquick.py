@@ -32,6 +32,7 @@ from tunnel.state.model import (
     PeerState,
     canonical_prefixes,
     mask,
+    unmapped,
 )
 from tunnel.state.render import address_text
 
@@ -180,7 +181,7 @@ def _spelled(target: HostPort, old: WgPeer | None) -> HostPort:
 def _meaning(target: HostPort) -> tuple[bytes | str, int]:
     host, port = target
     try:
-        return parse_ip(host), port
+        return unmapped(parse_ip(host)), port
     except BadValue:
         return host.lower(), port
 

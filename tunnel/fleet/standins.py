@@ -15,7 +15,7 @@ from typing import Any
 from tunnel.config.values import HostPort
 from tunnel.config.wgquick import literal
 from tunnel.config.wgquick_write import host_port_text
-from tunnel.state.model import Endpoint
+from tunnel.state.model import Endpoint, unmapped
 from tunnel.state.render import endpoint_text
 
 __all__ = ["StandIns"]
@@ -37,7 +37,7 @@ class StandIns:
     def endpoint(self, target: HostPort) -> Endpoint:
         host, port = target
         try:
-            address = inet_pton(AF_INET6 if ":" in host else AF_INET, host)
+            address = unmapped(inet_pton(AF_INET6 if ":" in host else AF_INET, host))
         except (OSError, ValueError):
             address = self._address(host)
         return address, port, 0

@@ -31,6 +31,7 @@ __all__ = [
     "prefix_owners",
     "secret_or_none",
     "short_key",
+    "unmapped",
     "without_peer",
 ]
 
@@ -40,6 +41,7 @@ Address = tuple[bytes, int]  # packed address of the interface, prefix length
 
 KEY_SIZE: Final = 32
 _ZERO_KEY: Final = bytes(KEY_SIZE)
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 class Secret:
@@ -89,6 +91,14 @@ def short_key(public_key: bytes) -> str:
 
     text = b64encode(public_key).decode()
     return f"{text[:4]}…{text[39:43]}"
+
+
+def unmapped(address: bytes) -> bytes:
+    """Where an endpoint is: IPv4 in the clothes of IPv6 (::ffff:192.0.2.1) is IPv4, as
+    which its packets leave and come."""
+    if len(address) == 16 and address.startswith(_MAPPED):
+        return address[12:]
+    return address
 
 
 def mask(address: bytes, cidr: int) -> Prefix:
