@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "engine.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -53,6 +55,22 @@ void snapshot_close(struct snapshot *s)
                 close(s->fd[lane][family]);
             s->fd[lane][family] = -1;
         }
+}
+
+int sockets_copy(int fd[LANES_MAX][2])
+{
+    for (int i = 0; i < 2 * LANES_MAX; i++) {
+        int *one = &fd[i / 2][i % 2];
+        if (*one >= 0 && (*one = fcntl(*one, F_DUPFD_CLOEXEC, 0)) < 0) {
+            int error = errno;
+            while (i-- > 0)
+                if (fd[i / 2][i % 2] >= 0)
+                    close(fd[i / 2][i % 2]);
+            errno = error;
+            return -1;
+        }
+    }
+    return 0;
 }
 
 int snapshot_release(void *snapshot)
@@ -148,14 +166,14 @@ int engine_init(struct engine *e, unsigned lanes)
     e->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     e->handshakes.slot = reserve(HANDSHAKE_RING * sizeof(struct handshake));
     e->lane = reserve(lanes * sizeof(struct lane));
+    for (; e->lane && e->lanes < lanes; e->lanes++)
+        failed |= lane_init(&e->lane[e->lanes], e->lanes);
     atomic_store(&e->snapshot, first_snapshot());
-    if (e->event_fd < 0 || !e->handshakes.slot || !e->lane ||
+    if (failed || e->event_fd < 0 || !e->handshakes.slot || !e->lane ||
         !atomic_load(&e->snapshot) || index_init(&e->index) ||
         cookies_init(&e->cookies))
         return -1;
-    for (; e->lanes < lanes; e->lanes++)
-        failed |= lane_init(&e->lane[e->lanes], e->lanes);
-    return failed;
+    return 0;
 }
 
 static void lanes_finish(struct engine *e)

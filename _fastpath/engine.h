@@ -120,10 +120,13 @@ void engine_signal(struct engine *e); /* wakes the control thread */
 void engine_wake(struct engine *e);   /* wakes all workers */
 bool handshake_push(struct engine *e, const struct endpoint *from, const uint8_t *data,
                     uint16_t length);
+bool handshake_waits(struct engine *e); /* then handshake_pop() finds one */
 bool handshake_pop(struct engine *e, struct handshake *out);
 
 int snapshot_release(void *snapshot); /* its descriptors and garbage too */
 void snapshot_close(struct snapshot *s); /* its descriptors only */
+/* Each becomes a duplicate of its own, -1 stays; or -1 and errno, and there is none. */
+int sockets_copy(int fd[LANES_MAX][2]);
 /* Publishes `next` and retires the one before, whose `owns_sockets` says whether
  * `next` has other ones. */
 void engine_publish(struct engine *e, struct snapshot *next);

@@ -205,10 +205,13 @@ cdef extern from "worker.h" nogil:
         snapshot *snapshot
         counters counters
     uint64_t clock_boottime()
+    int sockets_copy(int (*fd)[2])
+    void engine_signal(engine *e)
     void engine_wake(engine *e)
     void lane_wake(lane *l, bint helper_too)
     unsigned lane_of_address(const uint8_t *address, unsigned bytes, unsigned lanes)
     uint32_t lane_index(uint32_t index, unsigned lane, unsigned lanes)
+    bint handshake_waits(engine *e)
     bint handshake_pop(engine *e, handshake *out)
     int engine_init(engine *e, unsigned lanes)
     void engine_finish(engine *e)

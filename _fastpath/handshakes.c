@@ -32,6 +32,15 @@ bool handshake_push(struct engine *e, const struct endpoint *from, const uint8_t
     }
 }
 
+bool handshake_waits(struct engine *e)
+{
+    uint64_t at = atomic_load_explicit(&e->handshakes.tail, memory_order_relaxed);
+    struct handshake *h = &e->handshakes.slot[at % HANDSHAKE_RING];
+
+    return atomic_load_explicit(&h->sequence, memory_order_acquire) ==
+           at - at % HANDSHAKE_RING + 1;
+}
+
 bool handshake_pop(struct engine *e, struct handshake *out)
 {
     struct handshake_ring *ring = &e->handshakes;

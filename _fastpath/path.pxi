@@ -172,9 +172,16 @@ cdef class Path:
             raise ValueError("send_key, receive_key: must be 32 bytes each")
         if not self.p:
             raise RuntimeError("the peer was removed")
-        cdef keypair *k = keypair_new()
-        if not k:
-            raise MemoryError
+        cdef Keypair handle = Keypair.__new__(Keypair)
+        cdef keypair *k = NULL
+        try:
+            self.keypairs.add(handle)
+            k = keypair_new()
+            if not k:
+                raise MemoryError
+        except MemoryError:  # a set keeps what it finds no memory to grow for
+            self.keypairs.discard(handle)
+            raise
         memcpy(k.send_key, PyBytes_AS_STRING(send_key), 32)
         memcpy(k.receive_key, PyBytes_AS_STRING(receive_key), 32)
         k.path = self.p
@@ -186,16 +193,15 @@ cdef class Path:
         replay_init(&k.window)
         if index_insert(&self.pump.e.index, &self.pump.e.epoch, k):
             keypair_release(k)
+            self.keypairs.discard(handle)
             raise MemoryError
         if await_confirmation:
             self.p.next = k
-        cdef Keypair handle = Keypair.__new__(Keypair)
         handle.k = k
         handle.local_index = local_index
         handle.remote_index = remote_index
         handle.created = created
         handle.initiator = initiator
-        self.keypairs.add(handle)
         return handle
 
     def use_for_sending(self, Keypair which):
@@ -206,6 +212,9 @@ cdef class Path:
         if not self.p or not which.k or which not in self.keypairs:
             return
         self.keypairs.discard(which)
+        self.drop(which)
+
+    cdef void drop(self, Keypair which) noexcept:
         path_send_without(self.p, which.k)
         index_remove(&self.pump.e.index, which.k)
         epoch_retire(&self.pump.e.epoch, &which.k.retired, which.k, keypair_release)

@@ -256,7 +256,12 @@ class Pump:
         """A peer of the worker with the fewest. Where packets to `address`, the only
         one that it has inside, are read by some worker, it belongs to that one."""
 
-    def begin(self) -> Transaction: ...
+    def forget_peer(self, path: Path) -> None:
+        """One that never had a prefix."""
+
+    def begin(self) -> Transaction:
+        """One that nobody holds any more is aborted."""
+
     def drain(
         self, most: int = ...
     ) -> tuple[list[tuple[Path, PathEvent]], list[Handshake]]:

@@ -48,8 +48,12 @@ cdef void _help(worker *w) noexcept nogil:
 
 def run(Workers pump, int number):
     """Body of a worker's thread or of its helper's; returns when the pump stops."""
+    if pump.stopped:
+        return
+    pump.running += 1
     with nogil:
         if number % 2:
             _help(&pump.w[number])
         else:
             _work(&pump.w[number])
+    pump.running -= 1

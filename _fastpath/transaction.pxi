@@ -52,27 +52,24 @@ cdef class Transaction:
         return path_owner(old)
 
     def set_sockets(self, int ipv4, int ipv6, *, connected=None, more=()):
+        cdef int[LANES_MAX][2] own
+        cdef endpoint far_end
         self.check()
         pairs = [(ipv4, ipv6), *more]
         if len(pairs) > self.pump.workers:
             raise ValueError("more: there are not so many workers")
-        copies = []
-        try:
-            for pair in pairs:
-                for fd in pair:
-                    copies.append(os.dup(fd) if fd >= 0 else -1)
-        except OSError:
-            for fd in copies:
-                if fd >= 0:
-                    os.close(fd)
-            raise
+        put_endpoint(&far_end, connected)
+        memset(own, -1, sizeof(own))
+        for i, (ipv4, ipv6) in enumerate(pairs):
+            own[<int>i][0] = ipv4
+            own[<int>i][1] = ipv6
+        if sockets_copy(own):
+            raise OSError(errno, os.strerror(errno))
         self.close_new_sockets()
-        memset(self.next.fd, -1, sizeof(self.next.fd))
-        for i, fd in enumerate(copies):
-            self.next.fd[<int>i // 2][<int>i % 2] = fd
+        memcpy(self.next.fd, own, sizeof(own))
         self.sockets_set = True
         self.next.connected = connected is not None
-        put_endpoint(&self.next.far_end, connected)
+        self.next.far_end = far_end
 
     def set_mtu(self, unsigned int mtu):
         self.check()
@@ -112,7 +109,7 @@ cdef class Transaction:
         self.next.isolation = i
         self.isolation_set = True
 
-    cdef void free_new_isolation(self):
+    cdef void free_new_isolation(self) noexcept:
         if self.isolation_set:
             isolation_release(self.next.isolation)
         self.isolation_set = False
@@ -131,6 +128,8 @@ cdef class Transaction:
         self.check()
         old = e.snapshot
         self.next.generation = old.generation + 1
+        generation = self.next.generation
+        # from here on nothing asks for memory
         aip_commit(self.pump.table, &self.next.routes, &garbage)
         old.garbage = garbage
         old.owns_sockets = self.sockets_set  # else the next one has them
@@ -139,7 +138,7 @@ cdef class Transaction:
         if unused != NULL:
             epoch_retire(&e.epoch, &unused.retired, unused, isolation_release)
         self.next = NULL
-        self.pump.transaction = None
+        self.pump.transaction = NULL
         if self.removed:  # a batch under way with the table before still sends to them
             with nogil:
                 engine_settle(e)
@@ -147,9 +146,15 @@ cdef class Transaction:
             self.pump.bury(path)
         with nogil:
             engine_hold_back(e)
-        return e.snapshot.generation
+        return generation
 
     def abort(self):
+        self.take_back()
+
+    def __del__(self):
+        self.take_back()  # nobody holds it any more, so nobody else can
+
+    cdef void take_back(self) noexcept:
         if self.next == NULL:
             return
         aip_abort(self.pump.table)
@@ -157,9 +162,9 @@ cdef class Transaction:
         self.free_new_isolation()
         free(self.next)
         self.next = NULL
-        self.pump.transaction = None
+        self.pump.transaction = NULL
 
-    cdef void close_new_sockets(self):
+    cdef void close_new_sockets(self) noexcept:
         if self.sockets_set:
             snapshot_close(self.next)
         self.sockets_set = False
@@ -171,4 +176,4 @@ cdef class Transaction:
         if kind is None and self.next != NULL:
             self.commit()
         else:
-            self.abort()
+            self.take_back()

@@ -24,7 +24,9 @@ cdef class Workers:
     cdef readonly unsigned int workers
     cdef bint steered  # each lane reads a queue of its own
     cdef list threads
+    cdef unsigned int running
     cdef bint stopped
+    cdef int process  # whose threads they are
 
     def __cinit__(self, int tun_fd, *,
                   unsigned long long rekey_after_time=REKEY_AFTER_TIME,
@@ -39,6 +41,7 @@ cdef class Workers:
         if len(more_queues) not in (0, workers - 1):
             raise ValueError("more_queues: one for each further worker, or none")
         self.stopped = True  # until everything is there
+        self.process = getpid()
         self.workers = workers
         self.steered = len(more_queues) > 0
         self.e = <engine *>zeroed_lines(sizeof(engine))
@@ -87,6 +90,9 @@ cdef class Workers:
             worker_finish(&self.w[i])
 
     def __dealloc__(self):
+        # else its pump was never made
+        if self.e != NULL and not self.stopped and not self.forked():
+            self.take_apart()
         free(self.e)
         free(self.w)
 
@@ -101,13 +107,20 @@ cdef class Workers:
     def start(self):
         if self.stopped:
             raise RuntimeError("the pump was stopped")
-        if not self.threads:
-            for n in range(2 * self.workers):
-                name = "tunnel-helper" if n % 2 else "tunnel-pump"
-                thread = threading.Thread(target=run, args=(self, n), daemon=True,
-                                          name=f"{name}-{n // 2}" if n > 1 else name)
+        for n in range(len(self.threads), 2 * self.workers):
+            name = "tunnel-helper" if n % 2 else "tunnel-pump"
+            thread = threading.Thread(target=run, args=(self, n), daemon=True,
+                                      name=f"{name}-{n // 2}" if n > 1 else name)
+            self.threads.append(thread)
+            try:
                 thread.start()
-                self.threads.append(thread)
+            except BaseException:
+                self.threads.pop()
+                raise
+
+    cdef bint forked(self) noexcept:
+        """A child has neither the threads nor the keys, and shares all descriptors."""
+        return getpid() != self.process
 
     cdef void end(self):
         """The threads; what they worked on is still there."""
@@ -115,6 +128,8 @@ cdef class Workers:
         engine_wake(self.e)
         for thread in self.threads:
             thread.join()
+        while self.running:  # one that began although its start failed
+            time.sleep(0.001)
         self.stopped = True
 
     def settle(self):

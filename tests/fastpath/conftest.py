@@ -43,3 +43,12 @@ def shim(
     """shim.c, to be preloaded."""
     gcc = require_program("gcc", "apt install gcc")
     return build("shim.c", gcc, tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
+def scarce(
+    require_program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """scarce.c, to be preloaded."""
+    gcc = require_program("gcc", "apt install gcc")
+    return build("scarce.c", gcc, tmp_path_factory.mktemp("scarce"))
