@@ -23,13 +23,16 @@ atomics, two intrusive stacks and one ring (worker.h).
 import os
 import sys
 import threading
+import time
 from enum import IntFlag
 from tunnel.digest import blake2s
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+from posix.unistd cimport getpid
 
 from tunnel._fastpath cimport aead as aead_module
 from tunnel._fastpath.engine cimport *
@@ -99,24 +102,24 @@ cdef class Handshake:
 cdef class Pump(Workers):
     """Their peers, what they are told, and what they tell; see pump.pyi."""
 
-    cdef list peers  # how many each lane has
+    cdef unsigned int[LANES_MAX] peers  # how many each lane has
     cdef aip *table
-    cdef dict paths  # address of the C path -> Path
-    cdef object transaction
+    cdef set paths
+    cdef void *transaction  # the open one, which who began it holds
     cdef public object on_sources
     cdef bint held  # wake-ups wait for `release`
     cdef uint32_t wanted  # by which lanes, as bits
     cdef object __weakref__
 
     def __cinit__(self, *_, **__):
-        self.paths = {}
-        self.peers = [0] * self.workers
+        self.paths = set()
         self.table = aip_new()
         if not self.table:
             raise MemoryError
 
     def __del__(self):
-        self.stop()
+        if self.paths is not None:
+            self.stop()
 
     def __dealloc__(self):
         if self.table:
@@ -142,14 +145,19 @@ cdef class Pump(Workers):
         cdef Path path
         if self.stopped or self.e == NULL:  # NULL: wrong arguments, nothing was made
             return
-        if self.transaction is not None:
-            self.transaction.abort()
+        if self.transaction != NULL:
+            (<Transaction>self.transaction).take_back()
+        if self.forked():
+            self.stopped = True
+            for path in self.paths:
+                path.forget()
+            return
         self.end()
-        for path in self.paths.values():
+        for path in self.paths:
             path_purge(path.p, &self.e.staged_bytes)
             path.p.sending = path.p.next = NULL
         self.take_apart()
-        for path in self.paths.values():
+        for path in self.paths:
             free(path.p)
             path.forget()
         self.paths.clear()
@@ -161,36 +169,50 @@ cdef class Pump(Workers):
         if address is not None and self.steered:
             lane = lane_of_address(packed(address), len(address), self.workers)
         else:
-            lane = self.peers.index(min(self.peers))
+            lane = self.emptiest_lane()
         cdef Path path = Path.__new__(Path)
-        path.p = path_new(<void *>path, lane)
-        if not path.p:
-            raise MemoryError
         path.pump = self
         path.token = token
         path.keypairs = set()
-        self.paths[<size_t>path.p] = path
+        try:
+            self.paths.add(path)
+            path.p = path_new(<void *>path, lane)
+            if not path.p:
+                raise MemoryError
+        except MemoryError:  # a set keeps what it finds no memory to grow for
+            self.paths.discard(path)
+            raise
         self.peers[lane] += 1
         return path
+
+    def forget_peer(self, Path path not None):
+        if path.p != NULL and path.pump is self:
+            self.bury(path)
+
+    cdef unsigned int emptiest_lane(self):
+        cdef unsigned int lane, found = 0
+        for lane in range(self.workers):
+            if self.peers[lane] < self.peers[found]:
+                found = lane
+        return found
 
     def begin(self):
         if self.stopped:
             raise RuntimeError("the pump was stopped")
-        if self.transaction is not None:
+        if self.transaction != NULL:
             raise RuntimeError("a transaction is open already")
-        cdef snapshot *next = <snapshot *>malloc(sizeof(snapshot))
-        if not next or aip_begin(self.table):
-            free(next)
-            raise MemoryError
-        memcpy(next, self.e.snapshot, sizeof(snapshot))
-        next.garbage = NULL
-        next.waiting = NULL
-        next.owns_sockets = True
         cdef Transaction t = Transaction.__new__(Transaction)
         t.pump = self
-        t.next = next
         t.removed = {}
-        self.transaction = t
+        t.next = <snapshot *>malloc(sizeof(snapshot))
+        if not t.next:
+            raise MemoryError
+        memcpy(t.next, self.e.snapshot, sizeof(snapshot))
+        t.next.garbage = NULL
+        t.next.waiting = NULL
+        t.next.owns_sockets = True
+        aip_begin(self.table)  # none is open
+        self.transaction = <void *>t
         return t
 
     def hold(self):
@@ -204,45 +226,67 @@ cdef class Pump(Workers):
                 lane_wake(&self.e.lane[i], False)
 
     cdef void bury(self, Path path):
-        """Unlink, mark dead, let the worker drop what is staged, free after grace."""
-        cdef Keypair handle
-        for handle in list(path.keypairs):
-            path.drop_keypair(handle)
+        """Unlink, mark dead, let the worker drop what is staged, free after grace.
+        Needs no memory: the change is published."""
+        while path.keypairs:
+            path.drop(path.keypairs.pop())
         path.p.dead = True
         path.p.owner = NULL
         self.peers[path.p.lane] -= 1
         path.command(COMMAND_PURGE)
-        del self.paths[<size_t>path.p]
+        self.paths.discard(path)
         epoch_retire(&self.e.epoch, &path.p.retired, path.p, path_release)
         path.forget()
 
     def drain(self, Py_ssize_t most=HANDSHAKE_QUEUE):
-        cdef path *p
-        cdef path *next
-        cdef uint32_t bits
-        cdef Handshake message
         cdef list events = []
         cdef list handshakes = []
         cdef list learned = []
+        result = events, handshakes
         if self.stopped:
-            return events, handshakes
+            return result
         acknowledge(self.e)
-        p = stack_take(&self.e.events)
-        while p:
-            next = p.event_next
-            bits = take_bits(&p.events)
-            if p.owner and bits & EVENT_SOURCE:
-                learned.append(<object>p.owner)
-                bits ^= EVENT_SOURCE
-            if p.owner and bits:
-                events.append((<object>p.owner, bits))
-            p = next
-        while len(handshakes) < most:
-            message = Handshake.__new__(Handshake)
-            if not handshake_pop(self.e, &message.h):
-                break
-            handshakes.append(message)
+        try:
+            self.take_events(events, learned)
+            self.take_handshakes(handshakes, most)
+        except MemoryError:
+            engine_signal(self.e)  # there is more
+            if not events and not handshakes and not learned:
+                raise
         epoch_reclaim(&self.e.epoch)
         if learned and self.on_sources:
             self.on_sources(learned, False)
-        return events, handshakes
+        return result
+
+    cdef int take_events(self, list events, list learned) except -1:
+        """What finds no memory is put back."""
+        cdef path *p = stack_take(&self.e.events)
+        cdef path *next
+        cdef uint32_t bits
+        cdef bint full = False
+        while p:
+            next = p.event_next
+            bits = take_bits(&p.events)
+            try:
+                if p.owner != NULL and bits & EVENT_SOURCE and not full:
+                    learned.append(<object>p.owner)
+                    bits ^= EVENT_SOURCE
+                if p.owner != NULL and bits and not full:
+                    events.append((<object>p.owner, bits))
+            except MemoryError:
+                full = True
+            if full:
+                events_push(&self.e.events, p, bits)
+            p = next
+        if full:
+            raise MemoryError
+        return 0
+
+    cdef int take_handshakes(self, list handshakes, Py_ssize_t most) except -1:
+        """Each has its place before it is taken."""
+        cdef Handshake message
+        while len(handshakes) < most and handshake_waits(self.e):
+            message = Handshake.__new__(Handshake)
+            handshakes.append(message)
+            handshake_pop(self.e, &message.h)
+        return 0

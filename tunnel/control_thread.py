@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -28,6 +29,7 @@ class ControlThread:
     def __init__(self, desired: Callable[[], DeviceState], timing: Timing | None):
         self._desired = desired
         self._timing = timing
+        self._process = os.getpid()  # a child of `os.fork` has no such thread
         self._engine: Engine | None = None  # once it runs
         self._opened: Engine | None = None  # the thread's own, until it is closed
         self._unwanted = False  # closed, or its start was given up
@@ -91,7 +93,7 @@ class ControlThread:
 
     async def close(self) -> None:
         """Stops it, however far it has come, and gives everything back; idempotent."""
-        if self.thread is not None:
+        if self.thread is not None and os.getpid() == self._process:
             self._stop()
             await asyncio.to_thread(self.thread.join)
         self._engine = None

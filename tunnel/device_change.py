@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+import mmap
+from typing import TYPE_CHECKING, Final
 
 from tunnel.errors import ApplyError, DeviceError, NeedsRestart
 from tunnel.io.base import UdpTransport
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["DeviceChange", "listen_addresses", "put_sockets"]
 
 log = logging.getLogger("tunnel.device")
+
+_SPARE: Final = 4 << 20  # bytes; Python asks the system for 1 MiB at once
 
 
 def listen_addresses(state: DeviceState) -> tuple[bytes, ...]:
@@ -45,6 +48,15 @@ def put_sockets(transaction: Transaction, transport: UdpTransport) -> None:
     )
 
 
+def _spare_memory() -> mmap.mmap:
+    """What the rest of a change may ask for after its commit, as long as it is open:
+    without it a change is refused, rather than broken off in the middle."""
+    try:
+        return mmap.mmap(-1, _SPARE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError("no memory for this change") from error
+
+
 class DeviceChange:
     """See `state.apply.StagedChange`."""
 
@@ -53,10 +65,14 @@ class DeviceChange:
         self._plan = plan
         self._before = device.state  # lives until the end: freeing it takes a while
         self._editor = StateEditor(self._before)
-        self._transaction = device.pump.begin()
-        self._steps = Steps()
-        self._peers = PeerChanges(device, self._transaction, self._steps)
         self._takes_away = False  # something of the whole device
+        self._steps = Steps()
+        self._transaction = device.pump.begin()
+        try:
+            self._peers = PeerChanges(device, self._transaction, self._steps)
+        except BaseException:
+            self._transaction.abort()
+            raise
 
     # --- staging
 
@@ -167,7 +183,10 @@ class DeviceChange:
         self._stage_sockets(after)
         self._stage_limits(after)
         self._peers.insert_prefixes()
-        self._stage_network(after)  # last: no refusal of the others touches the system
+        self._peers.make_room()
+        with _spare_memory():
+            # last: no refusal of the others touches the system
+            self._stage_network(after)
         try:
             self._publish(after)
         except Exception as error:
@@ -179,13 +198,12 @@ class DeviceChange:
 
     def _publish(self, after: DeviceState) -> None:
         """The packet path first, which carries packets by the state before until it
-        has the one after. Then removed peers leave the protocol, and new ones are known
-        to it under the new private key (R69)."""
+        has the one after. Then removed peers leave the protocol, before the private key
+        changes: it knows only those that stay then (R69)."""
         self._transaction.commit()
         self._peers.forget_removed()
         for step in self._steps.at_commit:
             step()
-        self._peers.introduce_added()
         self._peers.note_owners(self._plan.actions)
         self._device.committed(after)
         self._steps.undo.clear()

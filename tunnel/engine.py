@@ -55,6 +55,7 @@ class Engine:
         timing: Timing | None = None,
         on_settings: Callable[[dict[str, object]], None] | None = None,
     ) -> None:
+        self._process = os.getpid()
         self.loop = ControlLoop()
         self._stack = contextlib.ExitStack()
         self._stack.callback(self.loop.close)
@@ -155,7 +156,12 @@ class Engine:
         self.loop.stop_threadsafe()
 
     def close(self) -> None:
-        """Everything back to the system; the interface disappears. Idempotent."""
+        """Everything back to the system; the interface disappears. Idempotent.
+
+        In a child of `os.fork` nothing is: all of it is the parent's.
+        """
+        if os.getpid() != self._process:
+            self._stack.pop_all()
         self._stack.close()
 
     def submit(self, function: Callable[[], T]) -> Future[T]:

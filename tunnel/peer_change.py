@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from tunnel.errors import ApplyError, DeviceError
+from tunnel.errors import ApplyError
 from tunnel.state.model import PeerState, Prefix
 from tunnel.state.plan import Action
 from tunnel.state.render import prefix_text
@@ -50,6 +50,14 @@ def _only_host(peer: PeerState) -> bytes | None:
     return peer.allowed_ips[0][0] if peer.allowed_ips else None
 
 
+@dataclass(slots=True)
+class _Added:
+    """A peer that nobody knows yet."""
+
+    path: Path | None = None
+    peer: Peer | None = None
+
+
 class PeerChanges:
     """Owned by a `DeviceChange`, whose transaction and steps these are."""
 
@@ -60,7 +68,8 @@ class PeerChanges:
         self._inserts: list[tuple[Prefix, bytes]] = []
         self._freed: set[Prefix] = set()
         self._removed: list[bytes] = []
-        self._added: dict[bytes, tuple[Path, PeerState]] = {}
+        self._added: dict[bytes, _Added] = {}
+        self._owned: list[Prefix] = []  # that nobody owned before
 
     # --- staging
 
@@ -87,8 +96,14 @@ class PeerChanges:
             self._update(key, before, after)
 
     def _add(self, key: bytes, state: PeerState) -> None:
-        path = self._device.pump.add_peer(None, _only_host(state))
-        self._added[key] = path, state
+        device = self._device
+        self._added[key] = added = _Added()
+        added.path = path = device.pump.add_peer(None, _only_host(state))
+        psk = state.preshared_key
+        raw = psk.reveal() if psk is not None else None
+        added.peer = peer = device.node.make_peer(key, path, preshared_key=raw)
+        peer.name = state.name
+        path.token = peer
         if state.endpoint is not None:
             path.set_endpoint(state.endpoint)
         if state.keepalive:
@@ -141,8 +156,21 @@ class PeerChanges:
                 )
             address, cidr = prefix
             added = self._added.get(key)
-            path = added[0] if added else _path_of(self._device.node.peers[key])
-            self._transaction.insert_prefix(address, cidr, path)
+            peer = added.peer if added else self._device.node.peers[key]
+            assert peer is not None
+            self._transaction.insert_prefix(address, cidr, _path_of(peer))
+
+    def make_room(self) -> None:
+        """In the tables of the device, for what the commit writes there: it must not
+        need memory then. Nobody looks at them before."""
+        owners, peers = self._device.owners, self._device.node.peers
+        for prefix, key in self._inserts:
+            if prefix not in owners:
+                self._owned.append(prefix)
+                owners[prefix] = key
+        for key, added in self._added.items():
+            assert added.peer is not None
+            peers[key] = added.peer
 
     # --- the instant
 
@@ -155,18 +183,6 @@ class PeerChanges:
             path = _path_of(node.peers[key])
             node.remove_peer(key, now)
             path.token = None  # or else both would wait for the garbage collector
-
-    def introduce_added(self) -> None:
-        """After it, and after the private key: the protocol knows them now (R69)."""
-        for key, (path, state) in self._added.items():
-            psk = state.preshared_key
-            peer = self._device.node.add_peer(
-                key, path, preshared_key=psk.reveal() if psk is not None else None
-            )
-            if peer is None:
-                raise DeviceError("our own key was planned as a peer")
-            peer.name = state.name
-            path.token = peer
 
     def note_owners(self, actions: Sequence[Action]) -> None:
         """Who has which prefix now."""
@@ -185,7 +201,11 @@ class PeerChanges:
 
     def abort(self) -> None:
         """The transaction was aborted."""
-        if self._added:
-            with self._device.pump.begin() as transaction:
-                for path, _ in self._added.values():
-                    transaction.remove_peer(path)
+        device = self._device
+        for prefix in self._owned:
+            device.owners.pop(prefix, None)
+        for key, added in self._added.items():
+            if device.node.peers.get(key) is added.peer:
+                device.node.peers.pop(key, None)
+            if added.path is not None:
+                device.pump.forget_peer(added.path)

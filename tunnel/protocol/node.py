@@ -117,17 +117,23 @@ class Node:
 
         With `keepalive`, give the path its endpoint first: `up` sends one at once.
         """
-        checked_key(public_key)
-        if public_key in self.peers:
-            raise ValueError("public_key: is a peer already")
         if public_key == self.public_key:
             return None
-        peer = Peer(self._local, public_key, path, checked_psk(preshared_key))
+        peer = self.make_peer(public_key, path, preshared_key=preshared_key)
         self.peers[public_key] = peer
         peer.set_keepalive(keepalive, 0, False)
         if keepalive and self._local.up:
             path.flush(keepalive=True)
         return peer
+
+    def make_peer(
+        self, public_key: bytes, path: PeerPath, *, preshared_key: bytes | None = None
+    ) -> Peer:
+        """For who puts it into `peers`, or not. ValueError: it is there."""
+        checked_key(public_key)
+        if public_key in self.peers:
+            raise ValueError("public_key: is a peer already")
+        return Peer(self._local, public_key, path, checked_psk(preshared_key))
 
     def remove_peer(self, public_key: bytes, now: int = 0) -> Peer | None:
         """Drops its keypairs and indices; a late packet of it finds nothing (R76)."""
