@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Preloaded by test_scarce_memory.py: memory of the calling thread that runs out on demand.
+ * Preloaded by test_scarce_memory.py: memory of a thread that runs out on demand.
  * scarce_after(n, times)  the next n requests succeed, `times` after them fail
  * scarce_end()            all succeed again; how many have failed
  * scarce_live()           blocks that are allocated and not freed, of all threads
@@ -103,6 +103,6 @@ void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offse
     static void *(*real)(void *, size_t, int, int, int, off_t);
 
     if (!real)
-        real = (void *(*)(void *, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap");
+        *(void **)&real = dlsym(RTLD_NEXT, "mmap");
     return refused() ? MAP_FAILED : real(at, size, protection, flags, fd, offset);
 }
