@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from tunnel.config.addresses import Resolver
 from tunnel.config.reload import Attempt, Source
 from tunnel.config.save import clean
 from tunnel.config.schema import Config
-from tunnel.config.watch import Watcher
+from tunnel.config.watch import SETTLE, Watcher
 from tunnel.constants import SECOND
 from tunnel.helper import Helper
 from tunnel.loop import ControlLoop, Timer
@@ -36,6 +37,11 @@ _UNDERSTOOD: Final = 4
 
 RETRY: Final = 5 * SECOND  # until content with names without addresses is read again
 RETRY_MOST: Final = 60 * SECOND  # as the time in between doubles
+
+
+def _wrong(attempt: Attempt) -> bool:
+    """What only other content can mend."""
+    return attempt.error is not None and not attempt.temporary
 
 
 class Follower:
@@ -108,9 +114,12 @@ class Follower:
         if self._watcher is not None:
             self._watcher.watch((self._source.path, *self._source.files))
 
-    def read(self, then: Callable[[Future[Attempt]], None]) -> None:
+    def read(
+        self, then: Callable[[Future[Attempt]], None], *, doubtful: bool = True
+    ) -> None:
         """Reads in the helper thread, whatever was seen before; `then` is called with
-        the attempt in the control thread and must not raise."""
+        the attempt in the control thread and must not raise. With `doubtful`, what is
+        wrong may be half written: it is read a second time."""
 
         saves = self._saves
 
@@ -120,6 +129,10 @@ class Follower:
                 self.read(then)  # what was read lacks what was saved meanwhile
                 return
             if outcome.exception() is None:
+                if doubtful and _wrong(outcome.result()):
+                    again = partial(self.read, then, doubtful=False)
+                    self._loop.call_later(SETTLE, again)
+                    return
                 self._note(outcome.result())
             then(outcome)
 
@@ -208,8 +221,7 @@ class Follower:
         if attempt.seen or attempt.digest == self._seen:  # adopted meanwhile
             self._no_retry()
             return
-        wrong = attempt.error is not None and not attempt.temporary
-        if wrong and attempt.digest != self._doubted:
+        if _wrong(attempt) and attempt.digest != self._doubted:
             self._doubted = attempt.digest
             self._watcher.hint()  # an error that stays is one, see again in a moment
             return

@@ -129,3 +129,34 @@ def test_what_was_read_before_a_save_of_our_own_is_read_again(
     finally:
         follower.close()
         loop.close()
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_what_is_wrong_when_somebody_asks_is_read_a_second_time(
+    tmp_path: Path, mended: bool
+) -> None:
+    """SIGHUP may come while the file is being written in place."""
+    path = tmp_path / "config.json"
+    first = later(path, "a")
+    assert first.config is not None
+    path.write_text("")
+    told: list[Attempt] = []
+    loop = Timers()
+    helper = Held(loop)
+    follower = Follower(loop, helper, path, first.config, first.digest, lambda _: None)
+    try:
+        follower.read(lambda outcome: told.append(outcome.result()))
+        helper.work()
+        assert told == []
+        if mended:
+            path.write_text(facts(guest("b")))
+        loop.elapse(watch.SETTLE)
+        helper.work()
+        (attempt,) = told
+        assert (attempt.error is None) == mended
+        assert follower.seen == attempt.digest
+        if mended:
+            assert names(attempt) == ["b"]
+    finally:
+        follower.close()
+        loop.close()
