@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -32,6 +33,12 @@ os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 # its parent; that is how leftovers are found. Nested runs append to it.
 MARK = f"{os.getpid()}.{time.monotonic_ns()}"
 os.environ["TUNNEL_TEST_RUN"] = f"{os.environ.get('TUNNEL_TEST_RUN', '')}/{MARK}"
+
+# What ignores a signal (nohup, a shell's background job) hands that on to all that it
+# starts; who has a handler does not.
+for _signum in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_signum) == signal.SIG_IGN:
+        signal.signal(_signum, lambda *_: None)
 
 hypothesis.settings.register_profile("tunnel", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tunnel")
