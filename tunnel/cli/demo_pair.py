@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +15,7 @@ from tunnel.cli.status import ask
 from tunnel.cli.traffic import Counts
 from tunnel.errors import TunnelError
 
-__all__ = ["PORT", "RATE", "Ends", "Pair", "await_handshakes", "make_pair", "until"]
+__all__ = ["PORT", "RATE", "Ends", "Pair", "await_handshakes", "new_pair", "until"]
 
 RATE = 2000  # packets a second and direction
 PORT = 7000
@@ -44,7 +46,19 @@ class Ends(Protocol):
     def close(self) -> None: ...
 
 
-def make_pair(config: Path, where: Path, endpoint: str, *, memory: bool) -> Pair:
+@contextlib.contextmanager
+def new_pair(
+    config: Path, endpoint: str, *, memory: bool
+) -> Iterator[tuple[Path, Pair]]:
+    """A directory for the demonstration, removed at the end, and `_make_pair` in it."""
+    with tempfile.TemporaryDirectory(
+        prefix="tunnel-demo-", ignore_cleanup_errors=True
+    ) as name:
+        where = Path(name)
+        yield where, _make_pair(config, where, endpoint, memory=memory)
+
+
+def _make_pair(config: Path, where: Path, endpoint: str, *, memory: bool) -> Pair:
     """Copies the server's configuration into `where` and writes a client for its
     first peer; with `memory` both are loopback tunnels. Raises TunnelError when it is
     not one that this works for."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import struct
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunnel.cli.demo_pair import PORT, RATE, await_handshakes, make_pair
+from tunnel.cli.demo_pair import PORT, RATE, await_handshakes, new_pair
 from tunnel.cli.traffic import Counts, Flow
 from tunnel.errors import TunnelError
 from tunnel.io.memory import TunUser
@@ -30,12 +28,11 @@ class InProcess:
     where = "one process, in-memory TUN, UDP on 127.0.0.1"
 
     def __init__(self, config: Path) -> None:
+        self._stack = contextlib.ExitStack()
         outside = f"127.0.0.1:{_free_port()}"
-        with contextlib.ExitStack() as stack:  # also when the config is refused
-            self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
-            stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
-            self.pair = make_pair(config, self._directory, outside, memory=True)
-            self._stack = stack.pop_all()
+        self._directory, self.pair = self._stack.enter_context(
+            new_pair(config, outside, memory=True)
+        )
         self.names = (self.pair.server_interface, self.pair.client_interface)
         self._flows: list[Flow] = []
         os.environ["TUNNEL_RUN_DIR"] = str(self._directory)

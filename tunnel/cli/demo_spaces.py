@@ -12,12 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
-from tunnel.cli.demo_pair import PORT, RATE, await_handshakes, make_pair, until
+from tunnel.cli.demo_pair import PORT, RATE, await_handshakes, new_pair, until
 from tunnel.cli.traffic import Counts
 from tunnel.errors import TunnelError
 
@@ -41,12 +40,11 @@ class Namespaces:
     where = "two network namespaces, real TUN devices"
 
     def __init__(self, config: Path) -> None:
+        self._stack = contextlib.ExitStack()
         outside = f"{_OUTSIDE[0]}:51820"
-        with contextlib.ExitStack() as stack:  # also when the config is refused
-            self._directory = Path(tempfile.mkdtemp(prefix="tunnel-demo-"))
-            stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
-            self.pair = make_pair(config, self._directory, outside, memory=False)
-            self._stack = stack.pop_all()
+        self._directory, self.pair = self._stack.enter_context(
+            new_pair(config, outside, memory=False)
+        )
         self.names = (self.pair.server_interface, self.pair.client_interface)
         self._spaces = tuple(f"tnl-demo-{os.getpid()}-{end}" for end in "sc")
         self._counts = [Counts(), Counts()]
